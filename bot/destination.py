@@ -94,6 +94,18 @@ def knows_keys(destination: Destination) -> bool:
             return False
 
 
+def takes_pictures(destination: Destination) -> bool:
+    """Whether a picture can be sent there from here: a webhook of Slack and LINE want the address
+    of one that everybody can open."""
+    match destination:
+        case TelegramChat():
+            return True
+        case MessengerName(service):
+            return service in (Service.DISCORD, Service.NTFY)
+        case _:
+            return False
+
+
 def queue_key(destination: Destination) -> str:
     """The queue of a destination: topics of one group share it, since Telegram's limits hold for
     all of them together."""

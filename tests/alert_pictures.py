@@ -95,7 +95,8 @@ def requested(
     if request is None:
         sys.exit(f"{shown.rule} on {shown.asset} has no alert in the demo")
     began = min(alert.opened_at for alert in alerts)
-    return msgspec.structs.replace(request, start=began, end=end, price=None, value=None)
+    panels = [msgspec.structs.replace(panel, last=None) for panel in request.panels]
+    return msgspec.structs.replace(request, start=began, end=end, panels=panels)
 
 
 if __name__ == "__main__":

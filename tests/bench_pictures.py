@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from bot.metriclog import MetricLog
 from bot.pictures.maker import PictureMaker
-from bot.pictures.request import PictureRequest
+from bot.pictures.request import PanelRequest, PictureRequest
 from rules.snapshot import PRICE, Observed
 from streams.durations import DAY, HOUR, MINUTE
 from streams.events import Ms
@@ -41,11 +41,11 @@ async def _made(folder: str) -> dict[str, object]:
     maker = PictureMaker(limit_s=60)
     request = PictureRequest(
         folder=folder,
-        asset="COIN1",
-        metric=_METRIC,
         title="COIN1",
-        price_title="Price, USD",
-        metric_title="Open interest in 1h, %",
+        panels=(
+            PanelRequest(metric=PRICE, asset="COIN1", title="Price, USD", optional=True),
+            PanelRequest(metric=_METRIC, asset="COIN1", title="Open interest in 1h, %"),
+        ),
         start=_NOW - 6 * HOUR,
         end=_NOW,
     )

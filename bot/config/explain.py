@@ -9,6 +9,7 @@ from bot.config import Settings
 from bot.config.chats import ChatSettings, OperatorSettings, Wanted
 from bot.config.messengers import MessengerSettings
 from bot.config.values import LEVELS, did_you_mean, shown_redis_url
+from bot.destination import takes_pictures
 from bot.lang import ENGLISH
 from bot.lang.words import Words
 from bot.messages.voice import title
@@ -227,7 +228,8 @@ def _how_many(chat: ChatSettings | MessengerSettings) -> str:
     recap = f", recaps from {_low(chat.recap)} up" if chat.recap is not None else ""
     weekly = f", weekly report {_weekly(chat.weekly_report)}" if chat.weekly_report else ""
     pictures = ""
-    if isinstance(chat, ChatSettings) and chat.pictures != "dark":
+    takes = isinstance(chat, ChatSettings) or takes_pictures(chat.destination)
+    if takes and chat.pictures != "dark":
         pictures = f", {'no' if chat.pictures == 'none' else 'light'} pictures"
     buttons = ", buttons" if isinstance(chat, ChatSettings) and chat.buttons else ""
     return f"at most {chat.posts_per_hour} an hour{quiet}{recap}{weekly}{pictures}{buttons}"

@@ -9,9 +9,9 @@ from bot.config.chats import Wanted, wanted_in_table, wanted_problems
 from bot.config.markets import Problem, Tiers
 from bot.config.schema import File, MessengerTable
 from bot.config.values import shown, url
-from bot.destination import MessengerName, Service, destination_key
+from bot.destination import MessengerName, Service, destination_key, takes_pictures
 from bot.lang import unknown_language
-from bot.plan.planner import Quiet, WeeklyTime
+from bot.plan.planner import Pictures, Quiet, WeeklyTime
 from rules.alerts import Level
 
 MESSENGER_SECRET = re.compile(
@@ -51,6 +51,8 @@ class MessengerSettings(msgspec.Struct, frozen=True, kw_only=True):
     quiet: Quiet | None = None
     recap: Level | None = None
     """As of a chat."""
+    pictures: Pictures = "none"
+    """As of a chat; "none" where the service takes none."""
     weekly_report: WeeklyTime | None = None
     """As of a chat."""
 
@@ -84,12 +86,18 @@ def messengers(file: File) -> tuple[MessengerSettings, ...]:
             posts_per_hour=table.posts_per_hour or channel.posts_per_hour,
             quiet=table.quiet if "quiet" in table.model_fields_set else channel.quiet,
             recap=table.recap if "recap" in table.model_fields_set else channel.recap,
+            pictures=_pictures(table, channel.pictures),
             weekly_report=table.weekly_report
             if "weekly_report" in table.model_fields_set
             else channel.weekly_report,
         )
         for table in file.messengers
     )
+
+
+def _pictures(table: MessengerTable, of_channel: Pictures) -> Pictures:
+    wanted = table.pictures if table.pictures is not None else of_channel
+    return wanted if takes_pictures(MessengerName(table.service)) else "none"
 
 
 def messenger_table_problems(
@@ -103,6 +111,12 @@ def messenger_table_problems(
             yield (*path, "name"), f"{messenger.key} has the variables of another one: {variable}"
         seen.add(variable)
         yield from _to_problems(path, table)
+        if table.pictures not in (None, "none") and messenger.pictures == "none":
+            service = table.service
+            yield (
+                (*path, "pictures"),
+                f"{service} takes no picture that is sent to it: leave it out",
+            )
         if messenger.language not in languages:
             text = unknown_language(messenger.language, shown(messenger.language))
             yield (*path, "language"), text

@@ -71,6 +71,7 @@ def messenger_chats(settings: Settings) -> tuple[Chat, ...]:
             posts_per_hour=messenger.posts_per_hour,
             quiet=messenger.quiet,
             recap=messenger.recap,
+            pictures=messenger.pictures,
             weekly_report=messenger.weekly_report,
             group_wait=settings.group_wait,
         )

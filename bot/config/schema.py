@@ -110,6 +110,7 @@ class MessengerTable(WantedTable):
     posts_per_hour: Annotated[int, Field(ge=1)] | None = None
     quiet: QuietHours = None
     recap: Recap = None
+    pictures: Pictures | None = None
     weekly_report: Weekly = None
 
 

@@ -161,6 +161,8 @@ def report_posts(
                 language=chat.language,
                 topic=topic_of(chat.destination),
                 names=(str(say(words, "week.name")),),
+                picture=chat.pictures if place == 1 else "none",
+                week=due.week if place == 1 else 0,
                 heads=tuple(html.split("\n")),
             )
         )

@@ -145,6 +145,8 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The keys of the posts in which readers heard first of what it tells of."""
     picture: Pictures = "none"
     """Which picture is to follow once it has rung; "none": none is, or one was sent."""
+    week: Ms = 0
+    """The Monday of the week that it reports on, which the picture is of; 0: it reports on none."""
     gathered: int = 1
     """Of how many posts it was made."""
     heads: tuple[str, ...] = ()
@@ -304,8 +306,8 @@ class PictureStep(msgspec.Struct, frozen=True):
     """Send a picture in answer to this post."""
 
     post: Post
-    message_id: int
-    """That of the post."""
+    message_id: int | None
+    """That of the post; None: messages have no numbers there."""
     picture: DrawnPicture
 
 

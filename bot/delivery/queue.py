@@ -9,7 +9,8 @@ Invariants:
   beginning, and says so, whatever was given up before it;
 - what waits of one event becomes one post, with the values of when it leaves; a post by itself is
   one event with the other turns of its episode, but not with its end;
-- a picture follows a post that has rung, when nothing waits to be sent; it is tried once;
+- a picture follows a post that has rung, or a report, when nothing waits to be sent; it is tried
+  once;
 - a thread goes on in its newest post, by edits; the ones before say so, and so do those of a coin
   that the market's thread has taken in, once a post in which it goes on has arrived.
 
@@ -56,7 +57,7 @@ from bot.delivery.rendering import (
     with_present,
 )
 from bot.delivery.sinks import Edited
-from bot.destination import TelegramChat, knows_keys
+from bot.destination import TelegramChat, knows_keys, takes_pictures
 from bot.lang import LANGUAGES
 from bot.messages.blocks import MOST_CHARS, visible
 from bot.messages.thread import delivery_message
@@ -123,6 +124,7 @@ def _digest(posts: Sequence[Post], title: str) -> Post:
         open=_union(post.open for post in posts),
         openings=_union(post.openings for post in posts) if closes else (),
         gathered=sum(post.gathered for post in posts),
+        picture=max((post.picture for post in posts), key=lambda theme: theme != "none"),
     )
     return msgspec.structs.replace(digest, message=rendered(digest))
 
@@ -610,15 +612,16 @@ class ChatQueue:
 
     def pictures_wanted(self, now: Ms) -> list[Post]:
         """The posts that a picture is to follow, ready or not."""
-        if not isinstance(self.state.destination, TelegramChat):
+        if not takes_pictures(self.state.destination):
             return []
+        numbered = isinstance(self.state.destination, TelegramChat)
         return [
             post
             for post in self.posts.values()
             if post.picture != "none"
             and post.state is PostState.SENT
-            and post.message_id is not None
-            and not (post.message.silent or post.title or post.close or post.goes_on)
+            and (post.message_id is not None or not numbered)
+            and (post.week or not (post.message.silent or post.close or post.goes_on))
             and now - post.at <= self.policy.pictured
         ]
 
@@ -632,7 +635,7 @@ class ChatQueue:
         wanted = {post.key: post for post in self.pictures_wanted(now)}
         self.pictures = {key: ready for key, ready in self.pictures.items() if key in wanted}
         post = next((wanted[key] for key in self.pictures), None)
-        if post is None or post.message_id is None:
+        if post is None:
             return None
         due = pace.ready(self.state.pace, self.limits, now, edit=True)
         if due > now:

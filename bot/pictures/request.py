@@ -18,7 +18,6 @@ from bot.pictures.drawing import (
     PicturePanel,
     ThemeName,
 )
-from rules.snapshot import PRICE
 from streams.durations import DAY, MINUTE
 from streams.events import Ms
 
@@ -30,33 +29,42 @@ LOWER_BOUND = "(≥)"
 """The end of a title: of all values there may be more."""
 
 
-class PictureRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """The price of an asset and one of its metrics, from ``start`` to ``end``."""
+class PanelRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One metric of an asset."""
 
-    folder: str
-    """That of the metric log."""
-    asset: str
     metric: str
+    asset: str
     instrument: str = ""
     """``venue/symbol`` of a metric of one contract."""
     title: str
-    price_title: str
     """With its unit."""
-    metric_title: str
-    """With its unit."""
+    levels: Sequence[PictureLevel] = ()
+    from_zero: bool = False
+    last: float | None = None
+    """Its value at the end, where it is known better than from the last row; None: it is not."""
+    optional: bool = False
+    """Whether there is a picture without it, if it is not recorded."""
+
+
+class PictureRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Metrics below each other, from ``start`` to ``end``."""
+
+    folder: str
+    """That of the metric log."""
+    title: str
+    panels: Sequence[PanelRequest]
     venues: Sequence[str] = ()
     zone: str = "UTC"
     start: Ms
     end: Ms
-    levels: Sequence[PictureLevel] = ()
     episodes: Sequence[PictureEpisode] = ()
-    from_zero: bool = False
-    price: float | None = None
-    """At ``end``, where it is known better than from the last row; None: it is not."""
-    value: float | None = None
-    """The metric then."""
     size: tuple[int, int] = SIZE
     theme: ThemeName = "dark"
+
+    @property
+    def subject(self) -> PanelRequest:
+        """What it is about: the last panel."""
+        return self.panels[-1]
 
 
 class _Line:
@@ -66,75 +74,85 @@ class _Line:
         self.minutes: dict[Ms, tuple[float | None, float | None, float | None]] = {}
         self.lower_bound = False
 
-    def panel(self, title: str, end: Ms, value: float | None) -> PicturePanel:
-        """With ``value`` as the last one."""
-        if value is not None:
-            self.minutes[end] = (value, None, None)
+    def panel(self, request: PanelRequest, end: Ms) -> PicturePanel | None:
+        """The panel that is asked for, up to ``end``; None: too little of it is known."""
+        if request.last is not None:
+            self.minutes[end] = (request.last, None, None)
         at = sorted(self.minutes)
         values, lows, highs = ([self.minutes[t][n] for t in at] for n in range(3))
+        if len([value for value in values if value is not None]) < _LEAST:
+            return None
+        title = request.title
         if self.lower_bound and not title.endswith(LOWER_BOUND):
             title += f" {LOWER_BOUND}"
-        return PicturePanel(title=title, at=at, values=values, lows=lows, highs=highs)
+        return PicturePanel(
+            title=title, at=at, values=values, lows=lows, highs=highs,
+            levels=request.levels, from_zero=request.from_zero,
+        )  # fmt: skip
 
 
 def recorded_picture(
     request: PictureRequest, rows: Callable[[Path], Iterator[LogRow]] | None = None
 ) -> Picture | None:
-    """The picture that is asked for; None if nothing of the metric is recorded. A day that is not
-    there, or torn, is a hole. ``rows``: of a file, in place of ``log_rows``."""
-    price, metric = _Line(), _Line()
+    """The picture that is asked for; None if nothing is recorded of a metric that it must have, or
+    of any. A day that is not there, or torn, is a hole. ``rows``: of a file, in place of
+    ``log_rows``."""
+    lines = [_Line() for _ in request.panels]
     start, end = request.start, request.end
     for day in range(start // DAY * DAY, end + 1, DAY):
         path = Path(request.folder) / f"{datetime.fromtimestamp(day / 1000, UTC):%Y-%m-%d}{SUFFIX}"
-        _read(path, request, price, metric, rows or _rows)
-    below = metric.panel(request.metric_title, end, request.value)
-    if len([value for value in below.values if value is not None]) < _LEAST:
+        _read(path, request, lines, rows or _rows)
+    panels: list[PicturePanel] = []
+    for line, wanted in zip(lines, request.panels, strict=True):
+        if (panel := line.panel(wanted, end)) is not None:
+            panels.append(panel)
+        elif not wanted.optional:
+            return None
+    if not panels:
         return None
-    below = msgspec.structs.replace(below, levels=request.levels, from_zero=request.from_zero)
-    above = price.panel(request.price_title, end, request.price)
     return Picture(
         title=request.title,
         venues=request.venues,
         zone=request.zone,
         start=start,
         end=end,
-        panels=(below,) if above.empty else (above, below),
+        panels=panels,
         episodes=request.episodes,
     )
 
 
 _LEAST = 2
-"""One value is no picture."""
+"""One value is no line."""
+
+_FIELDS = ("value", "low", "high", "bound")
 
 
 def _read(
     path: Path,
     request: PictureRequest,
-    price: _Line,
-    metric: _Line,
+    lines: Sequence[_Line],
     rows: Callable[[Path], Iterator[LogRow]],
 ) -> None:
     """Takes what is in one file."""
-    fields = ("value", "low", "high", "bound")
     wanted = [
-        Column(PRICE, request.asset, "", "value"),
-        *(Column(request.metric, request.asset, request.instrument, name) for name in fields),
+        [Column(of.metric, of.asset, of.instrument, name) for name in _FIELDS]
+        for of in request.panels
     ]
     columns: Sequence[Column] = ()
-    places: list[int | None] = []
+    places: list[list[int | None]] = []
     try:
         for row in rows(path):
             if row.columns is not columns:
                 columns = row.columns
                 index = {column: place for place, column in enumerate(columns)}
-                places = [index.get(column) for column in wanted]
+                places = [[index.get(column) for column in of] for of in wanted]
             at = row.minute * MINUTE
             if not request.start <= at <= request.end:
                 continue
-            known = [None if place is None else _cell(row, place) for place in places]
-            price.minutes[at] = (known[0], None, None)
-            metric.minutes[at] = (known[1], known[2], known[3])
-            metric.lower_bound |= bool(known[4])
+            for line, of in zip(lines, places, strict=True):
+                value, low, high, bound = (None if n is None else _cell(row, n) for n in of)
+                line.minutes[at] = (value, low, high)
+                line.lower_bound |= bool(bound)
     except (OSError, *_DAMAGED):
         return  # what was read before it is torn counts
 

@@ -11,11 +11,13 @@ from bot.messages.blocks import plain
 from bot.messages.headline import metric_name
 from bot.messages.voice import Html, say, topic
 from bot.pictures.drawing import PictureEpisode, PictureLevel, ThemeName
-from bot.pictures.request import LOWER_BOUND, PictureRequest
-from bot.plan.planner import Quiet
+from bot.pictures.request import LOWER_BOUND, PanelRequest, PictureRequest
+from bot.plan.planner import Quiet, severity
+from bot.plan.weekly import WEEK
 from rules.alerts import ALL, Alert, CascadeFacts, Turn
 from rules.metrics import metric, of_spot
 from rules.rule import Rule
+from rules.snapshot import PRICE
 from streams.durations import DAY, HOUR
 from streams.events import Ms
 from streams.venues import VENUES
@@ -40,11 +42,12 @@ def zone_of(quiet: Quiet | None, words: Words) -> str:
 def picture_caption(request: PictureRequest, words: Words) -> Html:
     """What a picture shows, in a reader's language. The price is named once, if it is what is seen
     below itself as well."""
-    alone = request.asset == ALL or topic(request.metric) == "price"
+    shown = request.subject
+    alone = shown.asset == ALL or topic(shown.metric) == "price"
     return say(
         words,
         "ask.chart.alone" if alone else "ask.chart.about",
-        name=metric_name(words, request.metric),
+        name=metric_name(words, shown.metric),
         length=words.window(request.end - request.start).strip(),
         zone=request.zone,
     )
@@ -85,30 +88,92 @@ def subject(
     title = "The market" if asset == ALL else asset
     return PictureRequest(
         folder=str(settings.data_dir / "metrics"),
-        asset=asset,
-        metric=name,
-        instrument=instrument,
         title=f"{title} ({instrument})" if instrument else title,
-        price_title="Price, USD",
-        metric_title=metric_title(name),
+        panels=(
+            _price(asset, price),
+            _panel(name, asset, instrument=instrument, last=value, optional=False, levels=[
+                PictureLevel(level, threshold) for level, threshold in levels
+            ]),
+        ),
         venues=[VENUES[venue].SPEC.title for venue in venues or _venues(settings, name)],
         zone=zone,
         start=span[0],
         end=span[1],
-        levels=[PictureLevel(level, threshold) for level, threshold in levels],
         episodes=episodes,
+    )  # fmt: skip
+
+
+def _price(asset: str, last: float | None = None) -> PanelRequest:
+    return PanelRequest(metric=PRICE, asset=asset, title="Price, USD", last=last, optional=True)
+
+
+def _panel(
+    name: str,
+    asset: str,
+    *,
+    instrument: str = "",
+    last: float | None = None,
+    levels: Sequence[PictureLevel] = (),
+    optional: bool = True,
+) -> PanelRequest:
+    return PanelRequest(
+        metric=name,
+        asset=asset,
+        instrument=instrument,
+        title=metric_title(name),
+        levels=levels,
         from_zero=metric(name).unit in _FROM_ZERO,
-        price=price,
-        value=value,
+        last=last,
+        optional=optional,
+    )
+
+
+WEEK_SIZE = (1280, 1440)
+"""Pixels of the picture of a week: as high as its panels need."""
+
+_WEEK = ("oi_net_24h_pct", "funding_8h_pct", "depth_25bp_pct_of_normal", "volatility_7d_pct")
+"""What the report on a week states of a coin, minute by minute."""
+
+
+def week_subject(settings: Settings, week: Ms, zone: str, theme: ThemeName) -> PictureRequest:
+    """The picture of a week's report, from its Monday on: of the first of the majors what the
+    report states, and the liquidations of all coins. What is not recorded is left out."""
+    coin = next(iter(settings.tiers.majors), ALL)
+    return PictureRequest(
+        folder=str(settings.data_dir / "metrics"),
+        title=coin if coin != ALL else "The market",
+        panels=(
+            _price(coin),
+            *(_panel(name, coin) for name in _WEEK),
+            _panel("liq_total_24h_musd", ALL),
+        ),
+        venues=[VENUES[venue].SPEC.title for venue in _venues(settings, _WEEK[0])],
+        zone=zone,
+        start=week,
+        end=week + WEEK,
+        size=WEEK_SIZE,
+        theme=theme,
+    )
+
+
+def week_caption(request: PictureRequest, words: Words) -> Html:
+    """What a picture of a week shows, in a reader's language."""
+    names = [metric_name(words, panel.metric) for panel in request.panels if panel.metric != PRICE]
+    return say(
+        words,
+        "week.picture",
+        asset=request.panels[0].asset,
+        list=words.comma.join(map(plain, names)),
+        zone=request.zone,
     )
 
 
 def alert_subject(
     settings: Settings, alerts: Sequence[Alert], zone: str, theme: ThemeName, now: Ms
 ) -> PictureRequest | None:
-    """What is drawn of an event, the worst of ``alerts`` first: that whose metric is a line. Of a
+    """What is drawn of one event or several: the worst of ``alerts`` whose metric is a line. Of a
     composite it is the metric that began it. None: there is nothing to be drawn."""
-    for alert in alerts:
+    for alert in sorted(alerts, key=severity):
         chain = alert.facts.chain if isinstance(alert.facts, CascadeFacts) else ()
         link = next((link for link in chain if drawable(link.metric)), None)
         name, rule_name = (alert.metric, alert.rule) if link is None else (link.metric, link.rule)

@@ -353,7 +353,7 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
     recap: Level | None = None
     """An event that has reached this level is looked back on when it is over; None: none is."""
     pictures: Pictures = "none"
-    """Of the posts that ring, where the messenger is Telegram."""
+    """Of the posts that ring and of reports, where a picture can be sent."""
     weekly_report: WeeklyTime | None = None
     """When the report on the last week is posted; None: never."""
     buttons: tuple[ButtonAction, ...] = ()

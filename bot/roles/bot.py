@@ -46,7 +46,13 @@ from bot.destination import TelegramChat, queue_key, topic_of
 from bot.lang import LANGUAGES
 from bot.messages.notices import apart_notice, clock_notice, notice_message, state_notice
 from bot.pictures.maker import PictureFailed, PictureMaker
-from bot.pictures.subject import alert_subject, picture_caption, zone_of
+from bot.pictures.subject import (
+    alert_subject,
+    picture_caption,
+    week_caption,
+    week_subject,
+    zone_of,
+)
 from bot.plan import planner, silences
 from bot.plan.planner import Chat, Delivery, PlanState, set_back
 from bot.plan.silences import Silence
@@ -196,16 +202,21 @@ class BotRole:
             return None
         chat = next((c for c in self._audience.chats if _told_in(c, post)), None)
         zone = zone_of(None if chat is None else chat.quiet, words)
-        alerts_in = alerts_of(post.parts)
-        request = alert_subject(self.settings, alerts_in, zone, theme, self._clock.seen())
-        if request is None:
-            return None
+        if post.week:
+            request = week_subject(self.settings, post.week, zone, theme)
+            caption = week_caption(request, words)
+        else:
+            now = self._clock.seen()
+            request = alert_subject(self.settings, alerts_of(post.parts), zone, theme, now)
+            if request is None:
+                return None
+            caption = picture_caption(request, words)
         try:
             image = await self.pictures.make(request)
         except PictureFailed as error:
             log.warning("a picture was not made", alert=post.message.alert_id, reason=str(error))
             return None
-        return None if image is None else DrawnPicture(image, picture_caption(request, words))
+        return None if image is None else DrawnPicture(image, caption)
 
     def status(self) -> BotStatus:
         """How it goes."""

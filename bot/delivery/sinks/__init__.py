@@ -199,10 +199,11 @@ class Sink(Protocol):
         ...
 
     async def picture(
-        self, to: Destination, image: bytes, caption: str, *, reply_to: int
+        self, to: Destination, image: bytes, caption: str, *, reply_to: int | None
     ) -> Receipt:
-        """Send ``image`` (PNG) with ``caption`` (HTML) below it, in answer to a message and without
-        a sound; refused if that message is not there any more."""
+        """Send ``image`` (PNG) with ``caption`` (HTML) below it, without a sound and in answer to a
+        message; refused if that is not there any more. ``reply_to`` None: where messages have no
+        numbers."""
         ...
 
     async def delete(self, to: Destination, message_id: int) -> None:
@@ -227,7 +228,7 @@ class OneWay:
         return Edited.GONE
 
     async def picture(
-        self, to: Destination, image: bytes, caption: str, *, reply_to: int
+        self, to: Destination, image: bytes, caption: str, *, reply_to: int | None
     ) -> Receipt:
         raise Refused(f"{destination_key(to)} takes no pictures", RefusalScope.MESSAGE)
 

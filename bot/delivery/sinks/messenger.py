@@ -1,6 +1,7 @@
 """Messages to messengers other than Telegram: see ``bot.delivery.sinks.services``."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 
 from bot.delivery.sinks import (
     LONGEST_WAIT_S,
@@ -13,8 +14,16 @@ from bot.delivery.sinks import (
     RetryLater,
 )
 from bot.delivery.sinks.posting import HttpPoster, NoAddress, NoAnswer
-from bot.delivery.sinks.services import SERVICES, Account, json_object, request_of
+from bot.delivery.sinks.services import (
+    SERVICES,
+    Account,
+    MessengerRequest,
+    json_object,
+    picture_request,
+    request_of,
+)
 from bot.destination import Destination, MessengerName, Service, destination_key, knows_keys
+from bot.messages.blocks import plain
 from bot.messages.render import Message
 from bot.redaction import redact
 from streams.feed.errors import wait_s
@@ -27,6 +36,9 @@ _PAUSE_S = 10.0
 _LONGEST_S = 600.0
 """A service that asks for a longer pause is asked again by then: one that says a day, by mistake
 perhaps, does not hold back what is critical for so long."""
+
+_PICTURE_S = 10.0
+"""A picture that takes longer is given up: the next text waits for it."""
 
 _SHOWN = 80
 """So much of what a service says of a failure is shown."""
@@ -60,11 +72,33 @@ class Messenger(OneWay):
         reply_to: int | None = None,
         markup: bool = True,
     ) -> Receipt:
-        name = destination_key(to)
         account = self._account(to)
+        await self._posted(
+            to, lambda: request_of(self._service, message, account, key, markup=markup)
+        )
+        return Receipt()
+
+    async def picture(
+        self, to: Destination, image: bytes, caption: str, *, reply_to: int | None
+    ) -> Receipt:
+        """A message of its own behind that of the text; the text waits for nothing of it."""
+        account = self._account(to)
+        request = picture_request(self._service, image, plain(caption), account)
+        if request is None:
+            raise Refused(f"{destination_key(to)} takes no pictures", RefusalScope.MESSAGE)
         try:
-            request = request_of(self._service, message, account, key, markup=markup)
-            answer = await self._poster.post(request.url, request.content, request.headers)
+            async with asyncio.timeout(_PICTURE_S):
+                await self._posted(to, lambda: request)
+        except TimeoutError:
+            raise OutcomeUnknown(f"{destination_key(to)} takes too long for a picture") from None
+        return Receipt()
+
+    async def _posted(self, to: Destination, request: Callable[[], MessengerRequest]) -> None:
+        """Raises unless it was taken."""
+        name = destination_key(to)
+        try:
+            to_post = request()
+            answer = await self._poster.post(to_post.url, to_post.content, to_post.headers)
         except (NoAddress, ValueError):  # the second of one that cannot be taken apart
             raise Refused(f"{name} has no usable address", RefusalScope.CHAT) from None
         except NoAnswer as error:
@@ -73,7 +107,6 @@ class Messenger(OneWay):
                 raise OutcomeUnknown(reason) from None
             raise RetryLater(_PAUSE_S, reason, in_doubt=error.sent) from None
         judge_answer(self._service, answer.status, answer.retry_after, answer.body, name)
-        return Receipt()
 
     async def close(self) -> None:
         await self._poster.close()

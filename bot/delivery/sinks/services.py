@@ -9,7 +9,7 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, cast
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import msgspec
 
@@ -31,6 +31,9 @@ from rules.alerts import Level, Turn
 
 MessengerBody = Mapping[str, object]
 
+PICTURE = "chart.png"
+"""What the file of a picture is called."""
+
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
     """Where a messenger is, and what it needs. Nothing of it is ever logged."""
@@ -51,6 +54,15 @@ class MessengerRequest(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     headers: dict[str, str]
     content: bytes
+
+
+class PictureRow(msgspec.Struct, frozen=True, kw_only=True):
+    """How a service takes a picture."""
+
+    address: Callable[[Account, str], str]
+    """Where it is sent to, of a caption, plain."""
+    content: Callable[[bytes, str], tuple[bytes, str]]
+    """A PNG and its caption → the body, and of which type that is."""
 
 
 class ServiceFormat(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +88,8 @@ class ServiceFormat(msgspec.Struct, frozen=True, kw_only=True):
     refuses: Callable[[int, bytes, str], str] = lambda _status, _body, _name: ""
     """Why the chat takes nothing, where only this service answers so; "": it does not. The last
     argument: what the messenger is called."""
+    picture: PictureRow | None = None
+    """None: it takes none, see ``bot.destination.takes_pictures``."""
 
 
 # Discord, https://docs.discord.com/developers/resources/webhook#execute-webhook
@@ -138,6 +152,28 @@ def _discord_address(account: Account) -> str:
     parts = urlsplit(account.url)
     kept = [pair for pair in parts.query.split("&") if pair and not pair.startswith("wait=")]
     return urlunsplit(parts._replace(query="&".join([*kept, "wait=true"]), fragment=""))
+
+
+def _discord_picture(image: bytes, caption: str) -> tuple[bytes, str]:
+    """A message with a file, and nothing that rings."""
+    text = fitted_lines(plain_lines(caption), _discord_text, utf16, _CONTENT_CHARS)
+    body: MessengerBody = {
+        "content": text,
+        "allowed_mentions": {"parse": []},
+        "flags": _SUPPRESS_NOTIFICATIONS,
+        "attachments": [{"id": 0, "filename": PICTURE}],
+    }
+    mark = f"lowtide-{uuid.uuid5(uuid.NAMESPACE_URL, caption).hex}"
+    parts = (
+        ('name="payload_json"', "application/json", msgspec.json.encode(body)),
+        (f'name="files[0]"; filename="{PICTURE}"', "image/png", image),
+    )
+    content = b"".join(
+        f"--{mark}\r\nContent-Disposition: form-data; {name}\r\nContent-Type: {kind}\r\n\r\n"
+        .encode() + data + b"\r\n"
+        for name, kind, data in parts
+    )  # fmt: skip
+    return content + f"--{mark}--\r\n".encode(), f"multipart/form-data; boundary={mark}"
 
 
 # Slack, https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
@@ -203,6 +239,9 @@ _NTFY_BYTES = 4_096
 """A longer message becomes a file."""
 
 _NTFY_TITLE_BYTES = 1_000
+_NTFY_CAPTION_BYTES = 800
+"""In an address it is three times as long."""
+
 _SILENT, _DEFAULT, _HIGH, _MAX = 2, 3, 4, 5
 _CIRCLES = {
     "🟡": "yellow_circle",
@@ -236,6 +275,13 @@ def _ntfy_address(account: Account) -> str:
     """The server without the topic: what is published as JSON names that itself."""
     parts = urlsplit(account.url)
     return urlunsplit(parts._replace(path=parts.path.rpartition("/")[0] + "/", query=""))
+
+
+def _ntfy_picture_address(account: Account, caption: str) -> str:
+    """The topic; what is no file goes into the question, which takes any letters."""
+    text = fitted_lines(plain_lines(caption), _plain, utf8, _NTFY_CAPTION_BYTES)
+    query = urlencode({"filename": PICTURE, "message": text, "priority": _SILENT})
+    return urlunsplit(urlsplit(account.url)._replace(query=query, fragment=""))
 
 
 # LINE, https://developers.line.biz/en/reference/messaging-api/#send-push-message
@@ -308,6 +354,9 @@ SERVICES: Mapping[Service, ServiceFormat] = {
         confirms=lambda body: not body or _has_id(body),
         limits=Limits(per_minute=25, gap=2_000),
         room=3_500,
+        picture=PictureRow(
+            address=lambda account, _: _discord_address(account), content=_discord_picture
+        ),
     ),
     Service.SLACK: ServiceFormat(
         title="Slack",
@@ -326,6 +375,9 @@ SERVICES: Mapping[Service, ServiceFormat] = {
         room=3_600,
         units=utf8,
         bearer=True,
+        picture=PictureRow(
+            address=_ntfy_picture_address, content=lambda image, _: (image, "image/png")
+        ),
     ),
     Service.LINE: ServiceFormat(
         title="LINE",
@@ -347,11 +399,32 @@ def request_of(
     """The request that takes ``message`` there. ``key``: the same whenever the same post is sent
     again."""
     form = SERVICES[service]
-    # a connection that the server has given up meanwhile would leave in doubt what arrived
-    headers = {"Content-Type": "application/json; charset=utf-8", "Connection": "close"}
-    if form.bearer and account.token:
-        headers["Authorization"] = f"Bearer {account.token}"
+    headers = _headers(form, account, "application/json; charset=utf-8")
     if form.retry_key:
         headers["X-Line-Retry-Key"] = str(uuid.uuid5(uuid.NAMESPACE_URL, key))
     content = msgspec.json.encode(form.body(message, account, markup))
     return MessengerRequest(url=form.address(account), headers=headers, content=content)
+
+
+def picture_request(
+    service: Service, image: bytes, caption: str, account: Account
+) -> MessengerRequest | None:
+    """The request that takes a PNG with a plain ``caption`` there, without a sound; None: the
+    service takes none."""
+    form = SERVICES[service]
+    if form.picture is None:
+        return None
+    content, kind = form.picture.content(image, caption)
+    return MessengerRequest(
+        url=form.picture.address(account, caption),
+        headers=_headers(form, account, kind),
+        content=content,
+    )
+
+
+def _headers(form: ServiceFormat, account: Account, kind: str) -> dict[str, str]:
+    # a connection that the server has given up meanwhile would leave in doubt what arrived
+    headers = {"Content-Type": kind, "Connection": "close"}
+    if form.bearer and account.token:
+        headers["Authorization"] = f"Bearer {account.token}"
+    return headers

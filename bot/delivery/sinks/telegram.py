@@ -450,7 +450,7 @@ class TelegramClient:
         return Edited.CHANGED
 
     async def picture(
-        self, to: Destination, image: bytes, caption: str, *, reply_to: int
+        self, to: Destination, image: bytes, caption: str, *, reply_to: int | None
     ) -> Receipt:
         sent = await answer_of(
             self.bot.send_photo(
@@ -460,7 +460,7 @@ class TelegramClient:
                 parse_mode=ParseMode.HTML,
                 disable_notification=True,
                 message_thread_id=_thread(to),
-                reply_parameters=telegram.ReplyParameters(reply_to),
+                reply_parameters=None if reply_to is None else telegram.ReplyParameters(reply_to),
                 filename=_PICTURE,
                 read_timeout=_PICTURE_S,
                 write_timeout=_PICTURE_S,

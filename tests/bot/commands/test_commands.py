@@ -377,8 +377,8 @@ def golden(configured: Settings, language: str = "en") -> str:
         effects = "".join(f"» {effect}\n" for effect in reply.effects)
         tell = f"» operators: {reply.to_operators}\n" if reply.to_operators else ""
         if (picture := reply.picture) is not None:
-            drawn = picture.request
-            tell += f"» picture: {drawn.title}, {drawn.metric} ({drawn.metric_title})\n"
+            title, drawn = picture.request.title, picture.request.subject
+            tell += f"» picture: {title}, {drawn.metric} ({drawn.title})\n"
             tell += f"» {picture.about}\n» {picture.nothing}\n» {picture.failed}\n"
         shown = text if len(text) <= 80 else f"{text[:80]}…"
         if language == "en":

@@ -118,7 +118,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     async def make(_: PictureMaker, request: PictureRequest, *, asked: bool = False) -> bytes:
         assert asked
         await go.wait()
-        return picture(request.asset, request.metric)
+        return picture(request.subject.asset, request.subject.metric)
 
     monkeypatch.setattr(PictureMaker, "make", make)
     return go
@@ -132,10 +132,10 @@ async def test_the_picture_of_a_post_answers_it(bot: FakeUpdates, chat: int):
     (answer,) = await bot.until(1, 60)
     assert answer.photo == picture("BTC", "oi_net_1h_pct") and answer.chat == chat
     assert answer.reply_to == POST and "In the picture" in answer.text
-    assert answer.text == (await said(bot, "/chart BTC oi_drop:1h 7d")).text
+    assert answer.text == (await answered(bot, "/chart BTC oi_drop:1h 7d")).text
 
 
-async def said(bot: FakeUpdates, text: str) -> Sent:
+async def answered(bot: FakeUpdates, text: str) -> Sent:
     """The answer to ``text``."""
     before = len(bot.sent)
     bot.say(text, user=BOB)
@@ -147,7 +147,7 @@ async def test_readers_of_a_channel_get_it_in_their_own_chat(bot: FakeUpdates):
     popup = await pressed(bot, "chart", CHANNEL, BOB)
     assert popup.text == "" and not bot.sent, "nothing is posted for one of many"
     parameter = popup.url.partition("?start=")[2]
-    answer = await said(bot, f"/start {parameter}")
+    answer = await answered(bot, f"/start {parameter}")
     assert answer.photo == picture("BTC", "oi_net_1h_pct") and answer.chat == BOB
 
 
@@ -191,7 +191,7 @@ async def test_a_picture_is_refused_as_a_command_is(
 
 
 async def test_who_is_new_subscribes_with_a_button(bot: FakeUpdates, redis: Redis):
-    hello = await said(bot, "/start")
+    hello = await answered(bot, "/start")
     assert hello.buttons == (("Subscribe: BTC, ETH", "subscribe"),)
     presses = [bot.press("subscribe", BOB, len(bot.sent), BOB) for _ in range(2)]
     assert [(await bot.popup(press)).text for press in presses] == ["", ""]
@@ -199,7 +199,7 @@ async def test_who_is_new_subscribes_with_a_button(bot: FakeUpdates, redis: Redi
     assert answer.chat == BOB and "BTC, ETH" in answer.text
     (kept,) = await store.subscriptions(redis)
     assert (kept.user, kept.wants) == (BOB, {"*": ("BTC", "ETH")})
-    assert (await said(bot, "/start")).buttons == (), "nobody is asked twice"
+    assert (await answered(bot, "/start")).buttons == (), "nobody is asked twice"
     assert len(bot.sent) == 3
 
 
@@ -217,11 +217,11 @@ async def test_nobody_subscribes_but_in_private(
 async def test_who_comes_when_all_places_are_taken_is_offered_nothing(
     bot: FakeUpdates, redis: Redis
 ):
-    hello = await said(bot, "/start")
+    hello = await answered(bot, "/start")
     assert hello.buttons
     for user in (1, 2):
         await store.save_subscription(redis, Subscriber(user=user, wants={"*": ("BTC",)}))
-    assert (await said(bot, "/start")).buttons == ()
+    assert (await answered(bot, "/start")).buttons == ()
     popup = await pressed(bot, "subscribe", BOB, BOB)
     assert popup.text == ""
     assert "no room for more" in (await bot.until(3, 60))[-1].text

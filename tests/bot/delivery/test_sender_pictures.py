@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from redis.asyncio import Redis
 
-from bot.delivery.outgoing import delivery_post, recap_post
+from bot.delivery.outgoing import delivery_post, recap_post, report_posts
 from bot.delivery.pace import NO_LIMITS, Limits
 from bot.delivery.post import (
     ChatState,
@@ -20,13 +20,15 @@ from bot.delivery.post import (
     PostState,
     SendStep,
 )
-from bot.delivery.queue import ChatQueue
+from bot.delivery.queue import ChatQueue, digests
+from bot.delivery.rendering import alerts_of
 from bot.delivery.sinks import Sinks
 from bot.delivery.sinks.telegram import TelegramClient
 from bot.destination import MessengerName, Service, TelegramChat, queue_key
 from bot.metriclog import MetricLog
 from bot.pictures.maker import PictureMaker
 from bot.plan.planner import Chat, Delivery
+from bot.plan.weekly import DueReport
 from bot.roles.bot import BotRole
 from rules.alerts import Alert, Level, Turn
 from rules.snapshot import PRICE, Observed
@@ -133,6 +135,56 @@ def test_posts_that_do_not_ring_or_are_not_to_have_one_get_none(
     queue, delivery = queue_of(chat), ringing(**changes)
     sent(queue, delivery, chat)
     assert not queue.pictures_wanted(delivery.at)
+
+
+def test_where_messages_have_no_numbers_a_picture_follows_its_text() -> None:
+    chat = Chat(destination=MessengerName(Service.DISCORD, "x"), pictures="light")
+    queue, delivery = queue_of(chat), ringing()
+    post = delivery_post(delivery, chat, queue, [], 1, POLICY)
+    queue.add(post)
+    step = queue.next(delivery.at)
+    assert isinstance(step, SendStep)
+    step = queue.begin(step, delivery.at)
+    assert isinstance(step, SendStep)
+    queue.sent(step.post, None, delivery.at)
+    assert [wanted.key for wanted in queue.pictures_wanted(delivery.at)] == [post.key]
+    queue.pictures[post.key] = DRAWN
+    step = queue.next(delivery.at)
+    assert isinstance(step, PictureStep)
+    assert step.message_id is None
+    queue.begin(step, delivery.at)
+    assert not queue.pictures_wanted(delivery.at), "it is tried once"
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_digest_that_rings_has_one(silent: bool) -> None:
+    queue = queue_of(CHAT)
+    posts = [
+        delivery_post(ringing(n, silent=silent), CHAT, queue, [], n, POLICY) for n in (1, 2, 3)
+    ]
+    (digest,) = digests(posts, "collapsed")
+    assert digest.title and digest.picture == "dark"
+    assert len(alerts_of(digest.parts)) == 3, "of which the worst is drawn"
+    queue.add(digest)
+    queue._put(digest, state=PostState.SENT, message_id=12)
+    wanted = queue.pictures_wanted(digest.at)
+    assert [post.key for post in wanted] == ([] if silent else [digest.key])
+
+
+def test_a_report_is_silent_and_its_first_piece_has_one() -> None:
+    due = DueReport(week=7 * DAY, at=14 * DAY, too_late=False)
+    text = "Head\n\n" + "\n\n".join(["line " * 300] * 4)
+    numbers = iter(range(1, 9))
+    posts = report_posts(text, due, CHAT, lambda: next(numbers), 14 * DAY)
+    assert len(posts) > 1
+    assert [(post.picture, post.week) for post in posts] == [
+        ("dark", 7 * DAY), *[("none", 0)] * (len(posts) - 1),
+    ]  # fmt: skip
+    queue = queue_of(CHAT)
+    for post in posts:
+        queue.add(post)
+        queue._put(post, state=PostState.SENT, message_id=10 + post.number)
+    assert [post.key for post in queue.pictures_wanted(14 * DAY)] == [posts[0].key]
 
 
 def test_an_end_and_a_recap_get_none() -> None:

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from bot.metriclog import MetricLog
 from bot.pictures.drawing import PictureLevel
-from bot.pictures.request import PictureRequest, recorded_picture
+from bot.pictures.request import PanelRequest, PictureRequest, recorded_picture
 from rules.alerts import Level
 from rules.snapshot import PRICE, Observed
 from streams.durations import DAY, HOUR, MINUTE
@@ -33,12 +34,20 @@ def write(
         log.write(END + minute * MINUTE, row)
 
 
-def request(folder: Path, **changes: Any) -> PictureRequest:
-    """What is asked for in all tests, but for ``changes``."""
+def request(
+    folder: Path,
+    asset: str = "BTC",
+    price: dict[str, Any] | None = None,
+    panel: dict[str, Any] | None = None,
+    **changes: Any,
+) -> PictureRequest:
+    """What is asked for in all tests, but for ``changes``, some of a panel."""
+    above = {"metric": PRICE, "asset": asset, "title": "price, USD", "optional": True}
+    below = {"metric": METRIC, "asset": asset, "title": "open interest in 1h, %"}
     usual: dict[str, Any] = {
-        "folder": str(folder), "asset": "BTC", "metric": METRIC, "title": "BTC",
-        "price_title": "price, USD", "metric_title": "open interest in 1h, %",
-        "start": END - HOUR, "end": END,
+        "folder": str(folder), "title": "BTC", "start": END - HOUR, "end": END,
+        "panels": (PanelRequest(**(above | (price or {}))),
+                   PanelRequest(**(below | (panel or {})))),
     }  # fmt: skip
     return PictureRequest(**(usual | changes))
 
@@ -46,7 +55,7 @@ def request(folder: Path, **changes: Any) -> PictureRequest:
 def test_a_picture_has_the_price_above_the_metric(tmp_path: Path) -> None:
     write(tmp_path, range(-90, 5))
     levels = (PictureLevel(Level.ALERT, -4),)
-    picture = recorded_picture(request(tmp_path, levels=levels, venues=("Binance",)))
+    picture = recorded_picture(request(tmp_path, panel={"levels": levels}, venues=("Binance",)))
     assert picture is not None
     price, metric = picture.panels
     assert (price.title, metric.title) == ("price, USD", "open interest in 1h, %")
@@ -83,7 +92,9 @@ def test_what_was_not_recorded_is_a_hole(tmp_path: Path) -> None:
 def test_what_is_newer_than_the_last_row_is_its_end(tmp_path: Path) -> None:
     write(tmp_path, range(-60, 0))
     end = END + 20_000
-    picture = recorded_picture(request(tmp_path, end=end, price=70.5, value=-5.2))
+    picture = recorded_picture(
+        request(tmp_path, price={"last": 70.5}, panel={"last": -5.2}, end=end)
+    )
     assert picture is not None
     for panel, value in zip(picture.panels, (70.5, -5.2), strict=True):
         assert (panel.at[-1], panel.values[-1]) == (end, value)
@@ -92,7 +103,7 @@ def test_what_is_newer_than_the_last_row_is_its_end(tmp_path: Path) -> None:
 def test_a_lower_bound_says_so(tmp_path: Path) -> None:
     write(tmp_path, range(-60, 1), lower_bound=True)
     for title in ("open interest in 1h, %", "open interest in 1h, % (≥)"):
-        picture = recorded_picture(request(tmp_path, metric_title=title))
+        picture = recorded_picture(request(tmp_path, panel={"title": title}))
         assert picture is not None
         assert picture.panels[1].title == "open interest in 1h, % (≥)"
 
@@ -100,7 +111,7 @@ def test_a_lower_bound_says_so(tmp_path: Path) -> None:
 def test_a_metric_of_one_contract_is_its_own(tmp_path: Path) -> None:
     write(tmp_path, range(-60, 1), instrument="binance/BTCUSDT")
     assert recorded_picture(request(tmp_path)) is None
-    picture = recorded_picture(request(tmp_path, instrument="binance/BTCUSDT"))
+    picture = recorded_picture(request(tmp_path, panel={"instrument": "binance/BTCUSDT"}))
     assert picture is not None
     assert len(picture.panels) == 2
 
@@ -125,7 +136,7 @@ def test_of_what_is_not_recorded_there_is_no_picture(tmp_path: Path, asset: str)
 def test_one_value_is_no_picture(tmp_path: Path) -> None:
     write(tmp_path, range(-1, 0))
     assert recorded_picture(request(tmp_path)) is None
-    assert recorded_picture(request(tmp_path, value=-5.0)) is not None
+    assert recorded_picture(request(tmp_path, panel={"last": -5.0})) is not None
 
 
 def test_a_torn_file_counts_as_far_as_it_is_whole(tmp_path: Path) -> None:
@@ -137,3 +148,26 @@ def test_a_torn_file_counts_as_far_as_it_is_whole(tmp_path: Path) -> None:
     assert 50 < len(picture.panels[1].at) < 61
     path.write_bytes(b"no log at all")
     assert recorded_picture(request(tmp_path)) is None
+
+
+def test_of_several_metrics_those_that_are_not_recorded_are_left_out(tmp_path: Path) -> None:
+    log = MetricLog(tmp_path, 400 * DAY, 1_000)
+    for minute in range(-60, 1):
+        row = [
+            Observed(metric=name, asset=asset, value=float(minute))
+            for name, asset in ((PRICE, "BTC"), (METRIC, "BTC"), (METRIC, "ETH"))
+        ]
+        log.write(END + minute * MINUTE, row)
+    funding = PanelRequest(metric="funding_8h_pct", asset="BTC", title="funding", optional=True)
+    other = PanelRequest(metric=METRIC, asset="ETH", title="of ETH", optional=True)
+    usual = request(tmp_path)
+    asked_for = msgspec.structs.replace(usual, panels=(*usual.panels, funding, other))
+    picture = recorded_picture(asked_for)
+    assert picture is not None
+    titles = [panel.title for panel in picture.panels]
+    assert titles == ["price, USD", "open interest in 1h, %", "of ETH"]
+    assert list(picture.panels[2].values) == list(picture.panels[1].values)
+    nothing = msgspec.structs.replace(usual, panels=(funding,))
+    assert recorded_picture(nothing) is None
+    needed = msgspec.structs.replace(funding, optional=False)
+    assert recorded_picture(msgspec.structs.replace(usual, panels=(*usual.panels, needed))) is None

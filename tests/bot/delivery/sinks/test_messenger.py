@@ -291,3 +291,47 @@ async def test_the_outbox_tries_a_refused_text_once_more_as_simple_as_can_be(
     first, second = receiver.bodies
     assert not {"embeds", "attachments"} & second.keys()
     assert ("embeds" in first) == (service is Service.DISCORD)
+
+
+async def pictured(service: Service, url: str) -> SendError | Receipt:
+    sink = messenger(service, url)
+    try:
+        to = MessengerName(service, "desk")
+        return await sink.picture(to, b"\x89PNG", "<b>In</b> the picture", reply_to=None)
+    except SendError as error:
+        return error
+    finally:
+        await sink.close()
+
+
+@pytest.mark.parametrize("service", [Service.DISCORD, Service.NTFY])
+async def test_a_picture_is_uploaded(receiver: Receiver, service: Service):
+    receiver.body = TAKEN[service]
+    assert await pictured(service, receiver.url) == Receipt()
+    ((_, body),) = receiver.got
+    assert b"\x89PNG" in body
+    assert "In the picture" in body.decode("latin-1") or "In+the+picture" in receiver.paths[0]
+
+
+@pytest.mark.parametrize("service", [Service.SLACK, Service.LINE])
+async def test_where_none_is_taken_none_is_sent(receiver: Receiver, service: Service):
+    error = await pictured(service, receiver.url)
+    assert isinstance(error, Refused) and error.scope is MESSAGE
+    assert not receiver.got
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(413, Refused), (429, RetryLater), (500, OutcomeUnknown)]
+)
+async def test_a_picture_that_is_not_taken_says_so_as_a_text_does(
+    receiver: Receiver, status: int, kind: type[SendError]
+):
+    receiver.statuses.append(status)
+    assert type(await pictured(Service.DISCORD, receiver.url)) is kind
+
+
+async def test_a_picture_that_takes_too_long_is_given_up(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("bot.delivery.sinks.messenger._PICTURE_S", 0.0)
+    assert isinstance(await pictured(Service.DISCORD, receiver.url), OutcomeUnknown)

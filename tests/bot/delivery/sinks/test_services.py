@@ -1,9 +1,12 @@
 """What each messenger is sent: its markup, its limits, its levels."""
 
+import email
+import email.policy
 import html
 import json
 import re
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import pytest
@@ -11,8 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.delivery.sinks.markup import utf8, utf16
-from bot.delivery.sinks.services import SERVICES, Account, request_of
-from bot.destination import Service
+from bot.delivery.sinks.services import (
+    SERVICES,
+    Account,
+    MessengerRequest,
+    picture_request,
+    request_of,
+)
+from bot.destination import MessengerName, Service, takes_pictures
 from bot.messages.blocks import plain
 from bot.messages.render import MARKS, Message
 from rules.alerts import Level, Turn
@@ -282,3 +291,51 @@ def test_without_markup_it_is_as_simple_as_can_be(service: Service):
 
 def test_each_service_has_its_row():
     assert set(SERVICES) == set(Service)
+    with_pictures = {service for service, row in SERVICES.items() if row.picture is not None}
+    assert with_pictures == {s for s in Service if takes_pictures(MessengerName(s))}
+
+
+PICTURE_BYTES = b"\x89PNG\r\n\x1a\n--\r\n\0 and so on"
+CAPTION = "画像：建玉 *1時間* & <b>"
+
+
+def picture_of(service: Service, caption: str = CAPTION) -> MessengerRequest:
+    account = Account(url=URLS[service], token="tk_secret", to=TO)
+    request = picture_request(service, PICTURE_BYTES, caption, account)
+    assert request is not None
+    return request
+
+
+def test_discord_gets_a_picture_as_a_file_of_a_message_that_is_silent():
+    request = picture_of(Service.DISCORD)
+    head = f"Content-Type: {request.headers['Content-Type']}\r\n\r\n".encode()
+    form = email.message_from_bytes(head + request.content, policy=email.policy.HTTP)
+    body, file = form.iter_parts()
+    assert body["Content-Disposition"] == 'form-data; name="payload_json"'
+    assert json.loads(body.get_content()) == {
+        "content": r"画像：建玉 \*1時間\* & \<b>", "allowed_mentions": {"parse": []}, "flags": 4096,
+        "attachments": [{"id": 0, "filename": "chart.png"}],
+    }  # fmt: skip
+    assert file["Content-Disposition"] == 'form-data; name="files[0]"; filename="chart.png"'
+    assert (file.get_content_type(), file.get_content()) == ("image/png", PICTURE_BYTES)
+    assert request.url == f"{URLS[Service.DISCORD]}?wait=true"
+
+
+def test_ntfy_gets_a_picture_as_an_attachment_of_a_silent_message():
+    request = picture_of(Service.NTFY)
+    assert request.content == PICTURE_BYTES
+    assert request.headers["Content-Type"] == "image/png"
+    assert request.headers["Authorization"] == "Bearer tk_secret"
+    address = urlsplit(request.url)
+    assert address._replace(query="").geturl() == URLS[Service.NTFY]
+    assert parse_qs(address.query) == {
+        "filename": ["chart.png"], "message": [CAPTION], "priority": ["2"],
+    }  # fmt: skip
+    assert len(picture_of(Service.NTFY, "圖" * 5_000).url) < 4_000
+
+
+@pytest.mark.parametrize("service", [Service.SLACK, Service.LINE])
+def test_who_wants_the_address_of_a_picture_gets_none(service: Service):
+    assert (
+        picture_request(service, PICTURE_BYTES, CAPTION, Account(url="https://x.example")) is None
+    )
