@@ -139,13 +139,15 @@ def week_subject(settings: Settings, week: Ms, zone: str, theme: ThemeName) -> P
     """The picture of a week's report, from its Monday on: of the first of the majors what the
     report states, and the liquidations of all coins. What is not recorded is left out."""
     coin = next(iter(settings.tiers.majors), ALL)
+    of_all = _panel("liq_total_24h_musd", ALL)
+    title = of_all.title[:1].lower() + of_all.title[1:]
     return PictureRequest(
         folder=str(settings.data_dir / "metrics"),
         title=coin if coin != ALL else "The market",
         panels=(
             _price(coin),
             *(_panel(name, coin) for name in _WEEK),
-            _panel("liq_total_24h_musd", ALL),
+            msgspec.structs.replace(of_all, title=f"All coins: {title}"),
         ),
         venues=[VENUES[venue].SPEC.title for venue in _venues(settings, _WEEK[0])],
         zone=zone,

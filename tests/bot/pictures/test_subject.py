@@ -193,6 +193,7 @@ def test_the_picture_of_a_week_has_what_its_report_states(settings: Settings) ->
     assert all(panel.optional and not panel.levels for panel in request.panels)
     assert (request.start, request.end - request.start) == (monday, 7 * 24 * HOUR)
     assert (request.zone, request.theme) == ("Asia/Taipei", "light")
+    assert request.panels[-1].title == "All coins: liquidations in 24h, M USD a day (≥)"
     assert all(legible(panel.title) == panel.title for panel in request.panels)
 
 
