@@ -22,6 +22,7 @@ from streams.venue import (
     UNREADABLE,
     BookUpdate,
     Candle,
+    Channel,
     Decoded,
     Listing,
     Mid,
@@ -227,7 +228,7 @@ class _SecondSource:
 
 def _fact(item: Decoded, known: Mapping[str, Instrument], seen: Ms) -> MarketEvent | None:
     """What the second source says, a book as a Depth; None for what is no number."""
-    if isinstance(item, Terms | Reply | Unreadable | Place | Candle):
+    if isinstance(item, Terms | Reply | Unreadable | Place | Candle | Channel):
         return None
     if not isinstance(item, BookUpdate | Mid):
         return item

@@ -255,6 +255,14 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     number: int
 
 
+class Channel(msgspec.Struct, frozen=True, kw_only=True):
+    """What the venue calls by a number on this connection from now on (``Listing.channels``)."""
+
+    number: int
+    name: str
+    """The adapter's own word for it; "": nothing any more."""
+
+
 class Unreadable(msgspec.Struct, frozen=True, kw_only=True):
     """Rows of a frame or an answer that cannot be read, each of which costs its contract alone."""
 
@@ -287,7 +295,22 @@ class Candle(msgspec.Struct, frozen=True, kw_only=True):
 
 CANDLE: Ms = 5 * MINUTE
 
-Decoded = MarketEvent | BookUpdate | Reply | Terms | Unreadable | Mid | Place | Candle
+Decoded = MarketEvent | BookUpdate | Reply | Terms | Unreadable | Mid | Place | Candle | Channel
+
+Channels = Mapping[int, str]
+"""The number of a channel of one connection → its name."""
+
+NO_CHANNELS: Channels = MappingProxyType({})
+
+_MOST_CHANNELS = 1_000
+
+
+def take_channel(channels: dict[int, str], channel: Channel) -> None:
+    """Note what a number stands for; of more than a thousand no more."""
+    if not channel.name:
+        channels.pop(channel.number, None)
+    elif len(channels) < _MOST_CHANNELS:
+        channels[channel.number] = channel.name
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
@@ -298,6 +321,8 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     order: tuple[str, ...] = ()
     """Symbols in the venue's own order, wanted or not, for feeds that name nothing (Hyperliquid).
     """
+    channels: Channels = NO_CHANNELS
+    """What the numbers in the frames of this connection stand for (Bitfinex)."""
     contracts: Contracts = msgspec.field(default_factory=Contracts)
     """What other frames have brought about the contracts since; ``decode`` does not read it."""
 
@@ -312,7 +337,7 @@ def facts(decoded: Iterable[Decoded], contracts: Contracts) -> tuple[list[Market
     for item in decoded:
         if isinstance(item, Terms):
             contracts.take(item)
-        elif not isinstance(item, BookUpdate | Reply | Unreadable | Mid | Place | Candle):
+        elif not isinstance(item, BookUpdate | Reply | Unreadable | Mid | Place | Candle | Channel):
             event, doubt = contracts.complete(item)
             doubts = doubts or doubt
             if event is not None:
@@ -400,10 +425,13 @@ class Venue(Protocol):
         """
         ...
 
-    def resync(self, symbol: str, subscription: Subscription) -> Request | tuple[bytes, ...]:
+    def resync(
+        self, symbol: str, subscription: Subscription, channels: Channels = NO_CHANNELS
+    ) -> Request | tuple[bytes, ...]:
         """How to get a fresh book of one symbol: a REST request, or messages to send.
 
-        ``subscription`` is the socket that the book is on: it says which topic was asked for.
+        ``subscription`` is the socket that the book is on: it says which topic was asked for;
+        ``channels``: those of its connection.
         """
         ...
 

@@ -22,7 +22,7 @@ from streams.feed.book import (
     Verdict,
     continues,
 )
-from streams.venue import BookUpdate, Request, Subscription, Venue
+from streams.venue import NO_CHANNELS, BookUpdate, Channels, Request, Subscription, Venue
 
 RESYNC_EVERY_MS = (10_000, 160_000)
 """A book that got no answer is asked for no more often than this: longer and longer."""
@@ -102,11 +102,20 @@ class _State(msgspec.Struct):
 class BookSet:
     """The books of one subscription."""
 
-    def __init__(self, venue: Venue, subscription: Subscription, stats: Stats, turn: Turn) -> None:
+    def __init__(
+        self,
+        venue: Venue,
+        subscription: Subscription,
+        stats: Stats,
+        turn: Turn,
+        channels: Channels = NO_CHANNELS,
+    ) -> None:
+        """``channels``: those of the connection, whatever they are at the time."""
         self._venue = venue
         self.subscription = subscription
         self._stats = stats
         self._turn = turn
+        self._channels = channels
         self._states: dict[str, _State] = {}
 
     def open(self, now: Ms) -> None:
@@ -292,7 +301,7 @@ class BookSet:
 
     def _widen(self, state: _State, now: Ms) -> list[Action]:
         """The price has left what the snapshot told: a fresh one adds to what is known."""
-        how = self._venue.resync(state.symbol, self.subscription)
+        how = self._venue.resync(state.symbol, self.subscription, self._channels)
         return self._resync(state, now) if isinstance(how, Request) else []
 
     def _resync(self, state: _State, now: Ms) -> list[Action]:
@@ -301,7 +310,7 @@ class BookSet:
         state.asked, state.again = now, now + self._wait(RESYNC_EVERY_MS[0], state.tries)
         state.tries += 1
         state.book.expect_snapshot()
-        how = self._venue.resync(state.symbol, self.subscription)
+        how = self._venue.resync(state.symbol, self.subscription, self._channels)
         if isinstance(how, Request):
             self._stats.resyncs += 1
             return [Fetch(how, lost=not state.book.synced)]

@@ -77,6 +77,7 @@ _ROWS_REMEMBERED = 1_000
 
 _PAGES_AT_MOST = 20
 _MISSING_LOOK_S = 15.0
+_MISSING = FaultCode.CONTRACT_MISSING
 """How often it is looked whether feeds have never come."""
 
 _FEED_REPEAT_S = 60.0
@@ -144,6 +145,8 @@ class VenueClient:
         self._once = SayOnce()
         self._failures = SayOnce()
         self._watchlist = Watchlist()
+        self._back: set[str] = set()
+        """What the last listing has, and the one before it had not."""
         self._running: dict[Socket | Poller, asyncio.Task[None]] = {}
         self._began = clock.now()
         self._reached = False
@@ -227,7 +230,9 @@ class VenueClient:
         """Decide what is watched from now on, and say what operators should know about it."""
         only = self._only
         wanted = instruments if only is None else [i for i in instruments if i.symbol in only]
-        for code, symbol, over, detail in self._watchlist.take(wanted, assets, self.clock.now()):
+        faults = self._watchlist.take(wanted, assets, self.clock.now())
+        self._back = {s for code, s, over, _ in faults if over and code is _MISSING}
+        for code, symbol, over, detail in faults:
             self._say_fault(code, symbol, over=over, detail=detail)
 
     async def _watch(self, tasks: asyncio.TaskGroup, order: tuple[str, ...]) -> None:
@@ -250,6 +255,7 @@ class VenueClient:
         self.sockets = sockets
         for socket, subscription in zip(sockets, plan, strict=True):
             socket.want(subscription, listing)
+            socket.session.ask_again(self._back)
         for socket in fresh:
             self._running[socket] = tasks.create_task(socket.run())
         await self._poll(tasks, listing, chosen)

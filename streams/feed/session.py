@@ -10,7 +10,7 @@ Invariants:
 ``now`` is any clock in milliseconds that never runs backwards; ``seen`` is the time put on events.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -25,6 +25,7 @@ from streams.venue import (
     UNREADABLE,
     BookUpdate,
     Candle,
+    Channel,
     Listing,
     Mid,
     Place,
@@ -32,6 +33,7 @@ from streams.venue import (
     Subscription,
     Unreadable,
     Venue,
+    take_channel,
 )
 
 BACKOFF_MS = (SECOND, MINUTE)
@@ -78,6 +80,8 @@ class Session:
         of the venue have brought; None: this one is alone."""
         self.subscription = subscription
         """What the connection was asked for."""
+        self._channels: dict[int, str] = {}
+        """Those of the connection that is open."""
         self.listing = listing
         self.stats = Stats()
         self._next = subscription
@@ -96,7 +100,7 @@ class Session:
         """When ``missing`` was first asked."""
         self._known: dict[tuple[Kind, str], MarketEvent] = {}
         self._alive: dict[str, Ms] = {}
-        self._books = BookSet(venue, subscription, self.stats, self._turn_book)
+        self._books = BookSet(venue, subscription, self.stats, self._turn_book, self._channels)
         self._refused: dict[str, str] = {}
         """The symbols of which this connection brings nothing, and why."""
         self._suspects = Suspects()
@@ -118,6 +122,15 @@ class Session:
         self._noted: set[str] = set()
         self._reason = "not connected yet"
 
+    @property
+    def listing(self) -> Listing:
+        """What is known of the venue, with the channels of this connection."""
+        return self._listing
+
+    @listing.setter
+    def listing(self, listing: Listing) -> None:
+        self._listing = msgspec.structs.replace(listing, channels=self._channels)
+
     def opened(self, now: Ms) -> list[Action]:
         """The socket is open: subscribe."""
         self.stats.connects += 1
@@ -125,6 +138,7 @@ class Session:
         self._repeats = self._recent.expected(now)
         self.closing = False
         self._place = None
+        self._channels.clear()
         self._last_data.clear()
         self._known.clear()
         self._alive.clear()
@@ -149,6 +163,10 @@ class Session:
         gone = set(self.subscription.symbols).difference(subscription.symbols)
         left_out = [self._leave_out(symbol, NOT_WATCHED, seen) for symbol in sorted(gone)]
         return [state for states in left_out for state in states]
+
+    def ask_again(self, symbols: Iterable[str]) -> None:
+        """These are listed again: what the venue refused of them, the next connection asks for."""
+        self.outdated |= any(symbol in self._refused for symbol in symbols)
 
     def received(self, frame: bytes, now: Ms, seen: Ms) -> list[Action]:
         """A frame came. Never raises on what a venue may send."""
@@ -182,6 +200,8 @@ class Session:
                     self.stats.gaps += 1
                     lost = f"frame {item.number} of the connection came after {before}"
                     return [*self.down(lost, seen), Hangup(lost)]
+            elif isinstance(item, Channel):
+                take_channel(self._channels, item)
             elif isinstance(item, Unreadable):
                 self.stats.unreadable_rows += len(item.rows)
                 actions.append(item)

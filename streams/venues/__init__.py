@@ -4,6 +4,7 @@ from streams.venue import Venue
 from streams.venues import (
     binance,
     binance_spot,
+    bitfinex,
     bitget,
     bybit,
     coinbase,
@@ -29,6 +30,7 @@ VENUES: dict[str, Venue] = {
     "deribit": deribit,
     "kraken": kraken,
     "htx": htx,
+    "bitfinex": bitfinex,
     "binance-spot": binance_spot,
     "coinbase": coinbase,
     "bybit-spot": bybit.SPOT,

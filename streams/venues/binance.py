@@ -23,9 +23,11 @@ from streams.contracts import Terms
 from streams.durations import HOUR
 from streams.events import Instrument, Kind, Ms, Position
 from streams.venue import (
+    NO_CHANNELS,
     NOTHING,
     UNREADABLE,
     BookUpdate,
+    Channels,
     Decoded,
     HistoryRequest,
     ListedContracts,
@@ -849,7 +851,7 @@ _CHECKS: dict[str, _Check] = {
 }
 
 
-def resync(symbol: str, subscription: Subscription) -> Request:
+def resync(symbol: str, subscription: Subscription, channels: Channels = NO_CHANNELS) -> Request:
     """A REST snapshot of the most levels there are."""
     return _snapshot_request(symbol, _USD_M, _REACH, 20)
 
@@ -924,7 +926,9 @@ class _Alike:
     ) -> list[Decoded]:
         return _decode_check(request, body, listing, seen, self.SPEC.open_interest)
 
-    def resync(self, symbol: str, subscription: Subscription) -> Request:
+    def resync(
+        self, symbol: str, subscription: Subscription, channels: Channels = NO_CHANNELS
+    ) -> Request:
         return _snapshot_request(symbol, self._futures, _REACH, 20)
 
 

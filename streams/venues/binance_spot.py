@@ -17,9 +17,11 @@ import msgspec
 
 from streams.events import Instrument, Kind, Ms
 from streams.venue import (
+    NO_CHANNELS,
     NO_INTEREST,
     NOTHING,
     BookUpdate,
+    Channels,
     Decoded,
     ListedContracts,
     Listing,
@@ -319,7 +321,7 @@ def _best_facts(row: _Best, listing: Listing) -> list[Decoded]:
     return wire.present(of and wire.mid(of, row.bidPrice, row.askPrice))
 
 
-def resync(symbol: str, subscription: Subscription) -> Request:
+def resync(symbol: str, subscription: Subscription, channels: Channels = NO_CHANNELS) -> Request:
     """A REST snapshot of the most levels there are."""
     return _snapshot_request(symbol, _REACH, _REACH_WEIGHT)
 

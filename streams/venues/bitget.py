@@ -15,8 +15,10 @@ import msgspec
 from streams.contracts import Terms
 from streams.events import Instrument, Kind, Ms, Position
 from streams.venue import (
+    NO_CHANNELS,
     NOTHING,
     BookUpdate,
+    Channels,
     Decoded,
     HistoryRequest,
     ListedContracts,
@@ -346,7 +348,9 @@ def resubscribe(symbols: Sequence[str], subscription: Subscription) -> tuple[byt
     return tuple(_ask("subscribe", [_book_topic(symbol)]) for symbol in symbols)
 
 
-def resync(symbol: str, subscription: Subscription) -> tuple[bytes, ...]:
+def resync(
+    symbol: str, subscription: Subscription, channels: Channels = NO_CHANNELS
+) -> tuple[bytes, ...]:
     """A book starts anew when its topic is subscribed anew."""
     if symbol not in subscription.symbols or Kind.DEPTH not in subscription.kinds:
         return ()

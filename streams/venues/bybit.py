@@ -21,9 +21,11 @@ from streams.contracts import FUNDING_HOURS, Terms
 from streams.durations import HOUR
 from streams.events import SPOT_KINDS, Instrument, Kind, Ms, Position
 from streams.venue import (
+    NO_CHANNELS,
     NO_INTEREST,
     NOTHING,
     BookUpdate,
+    Channels,
     Decoded,
     HistoryRequest,
     ListedContracts,
@@ -428,7 +430,9 @@ def resubscribe(symbols: Sequence[str], subscription: Subscription) -> tuple[byt
     return tuple(_ask("subscribe", topics) for topics in asked if topics)
 
 
-def resync(symbol: str, subscription: Subscription) -> tuple[bytes, ...]:
+def resync(
+    symbol: str, subscription: Subscription, channels: Channels = NO_CHANNELS
+) -> tuple[bytes, ...]:
     """A book starts anew when its topic is subscribed anew."""
     topics = [t for t in _topics(subscription, symbol) if t.startswith("orderbook.")]
     return (_ask("unsubscribe", topics), _ask("subscribe", topics)) if topics else ()

@@ -17,11 +17,13 @@ import msgspec
 
 from streams.events import Instrument, Kind, Ms
 from streams.venue import (
+    NO_CHANNELS,
     NO_INTEREST,
     NOTHING,
     UNNUMBERED,
     UNREADABLE,
     BookUpdate,
+    Channels,
     Decoded,
     ListedContracts,
     Listing,
@@ -343,7 +345,9 @@ def decode_check(request: Request, body: bytes, listing: Listing, seen: Ms) -> l
     )
 
 
-def resync(symbol: str, subscription: Subscription) -> tuple[bytes, ...]:
+def resync(
+    symbol: str, subscription: Subscription, channels: Channels = NO_CHANNELS
+) -> tuple[bytes, ...]:
     """The book anew: it comes whole after each subscription."""
     return tuple(_message(what, [symbol], _BOOKS) for what in ("unsubscribe", "subscribe"))
 

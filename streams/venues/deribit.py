@@ -16,8 +16,10 @@ from streams.contracts import Terms
 from streams.durations import DAY, HOUR
 from streams.events import Instrument, Kind, Ms, Position
 from streams.venue import (
+    NO_CHANNELS,
     NOTHING,
     BookUpdate,
+    Channels,
     Decoded,
     HistoryRequest,
     ListedContracts,
@@ -331,12 +333,14 @@ def resubscribe(symbols: Sequence[str], subscription: Subscription) -> tuple[byt
     return tuple(_ask(_SUBSCRIBE, [_channel(symbol, kinds)]) for symbol in symbols)
 
 
-def resync(symbol: str, subscription: Subscription) -> tuple[bytes, ...]:
+def resync(
+    symbol: str, subscription: Subscription, channels: Channels = NO_CHANNELS
+) -> tuple[bytes, ...]:
     """A book starts anew when it is subscribed anew."""
     if symbol not in subscription.symbols or Kind.DEPTH not in subscription.kinds:
         return ()
-    channels = [_channel(symbol, subscription.kinds)]
-    return tuple(_ask(request, channels) for request in (_UNSUBSCRIBE, _SUBSCRIBE))
+    book = [_channel(symbol, subscription.kinds)]
+    return tuple(_ask(request, book) for request in (_UNSUBSCRIBE, _SUBSCRIBE))
 
 
 def polls(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:

@@ -16,8 +16,10 @@ from streams.contracts import Terms
 from streams.durations import HOUR, SECOND
 from streams.events import Instrument, Kind, Ms, Position
 from streams.venue import (
+    NO_CHANNELS,
     NOTHING,
     BookUpdate,
+    Channels,
     Decoded,
     HistoryRequest,
     ListedContracts,
@@ -302,7 +304,9 @@ def resubscribe(symbols: Sequence[str], subscription: Subscription) -> tuple[byt
     return tuple(_subscribe([symbol], subscription.kinds) for symbol in symbols)
 
 
-def resync(symbol: str, subscription: Subscription) -> tuple[bytes, ...]:
+def resync(
+    symbol: str, subscription: Subscription, channels: Channels = NO_CHANNELS
+) -> tuple[bytes, ...]:
     """A book starts anew when it is subscribed anew."""
     if symbol not in subscription.symbols or Kind.DEPTH not in subscription.kinds:
         return ()

@@ -22,9 +22,11 @@ from streams.contracts import Terms
 from streams.durations import HOUR
 from streams.events import Instrument, Kind, Ms
 from streams.venue import (
+    NO_CHANNELS,
     NOTHING,
     UNREADABLE,
     BookUpdate,
+    Channels,
     Decoded,
     HistoryRequest,
     ListedContracts,
@@ -747,7 +749,9 @@ def decode_check(request: Request, body: bytes, listing: Listing, seen: Ms) -> l
     return [*(fact for facts in built for fact in facts or ()), *wire.unreadable_of(unreadable)]
 
 
-def resync(symbol: str, subscription: Subscription) -> tuple[bytes, ...]:
+def resync(
+    symbol: str, subscription: Subscription, channels: Channels = NO_CHANNELS
+) -> tuple[bytes, ...]:
     """Nothing to send: every update is a snapshot."""
     return ()
 

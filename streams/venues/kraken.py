@@ -14,8 +14,10 @@ import msgspec
 
 from streams.events import Instrument, Kind, Ms, Position
 from streams.venue import (
+    NO_CHANNELS,
     NOTHING,
     BookUpdate,
+    Channels,
     Decoded,
     ListedContracts,
     Listing,
@@ -284,7 +286,9 @@ def resubscribe(symbols: Sequence[str], subscription: Subscription) -> tuple[byt
     return tuple(_ask("subscribe", feed, [symbol]) for symbol in symbols for feed in feeds)
 
 
-def resync(symbol: str, subscription: Subscription) -> tuple[bytes, ...]:
+def resync(
+    symbol: str, subscription: Subscription, channels: Channels = NO_CHANNELS
+) -> tuple[bytes, ...]:
     """A book starts anew when it is subscribed anew."""
     if symbol not in subscription.symbols or Kind.DEPTH not in subscription.kinds:
         return ()

@@ -19,10 +19,12 @@ import msgspec
 
 from streams.events import SPOT_KINDS, Instrument, Kind, Ms
 from streams.venue import (
+    NO_CHANNELS,
     NO_INTEREST,
     NOTHING,
     UNNUMBERED,
     BookUpdate,
+    Channels,
     Checksum,
     Decoded,
     ListedContracts,
@@ -235,7 +237,9 @@ def resubscribe(symbols: Sequence[str], subscription: Subscription) -> tuple[byt
     return tuple(message for s in symbols for message in _ask([s], subscription.kinds))
 
 
-def resync(symbol: str, subscription: Subscription) -> tuple[bytes, ...]:
+def resync(
+    symbol: str, subscription: Subscription, channels: Channels = NO_CHANNELS
+) -> tuple[bytes, ...]:
     """A book comes whole after each subscription."""
     return tuple(_message(m, [symbol], depth=_REACH) for m in ("unsubscribe", "subscribe"))
 

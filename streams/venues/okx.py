@@ -21,9 +21,11 @@ from streams.contracts import Terms
 from streams.durations import HOUR, MINUTE
 from streams.events import SPOT_KINDS, Instrument, Kind, Ms, Position
 from streams.venue import (
+    NO_CHANNELS,
     NO_INTEREST,
     NOTHING,
     BookUpdate,
+    Channels,
     Decoded,
     HistoryRequest,
     ListedContracts,
@@ -404,7 +406,9 @@ def resubscribe(symbols: Sequence[str], subscription: Subscription) -> tuple[byt
     return tuple(_ask("subscribe", topics) for topics in asked if topics)
 
 
-def resync(symbol: str, subscription: Subscription) -> tuple[bytes, ...]:
+def resync(
+    symbol: str, subscription: Subscription, channels: Channels = NO_CHANNELS
+) -> tuple[bytes, ...]:
     """A book starts anew when its topic is subscribed anew."""
     if symbol not in subscription.symbols or Kind.DEPTH not in subscription.kinds:
         return ()
@@ -789,7 +793,9 @@ class _Spot:
         """One request a pair; asking twice does no harm here."""
         return tuple(_ask("subscribe", _pair_topics(s, subscription.kinds)) for s in symbols)
 
-    def resync(self, symbol: str, subscription: Subscription) -> tuple[bytes, ...]:
+    def resync(
+        self, symbol: str, subscription: Subscription, channels: Channels = NO_CHANNELS
+    ) -> tuple[bytes, ...]:
         """A book starts anew when its topic is subscribed anew."""
         topics = _pair_topics(symbol, frozenset((Kind.DEPTH,)))
         return (_ask("unsubscribe", topics), _ask("subscribe", topics))

@@ -20,6 +20,7 @@ from streams.venues import VENUES
 from tests.bot import story
 from tests.seams.system import System
 from tests.streams import frames
+from tests.streams.bitfinex_server import BitfinexServer
 from tests.streams.bitget_server import BitgetServer
 from tests.streams.deribit_server import DeribitServer
 from tests.streams.feed.test_client_inverse import CoinM, inverse_answer, inverse_talk
@@ -56,6 +57,10 @@ class Htx(HtxServer):
     now = property(lambda self: wall_ms())
 
 
+class Bitfinex(BitfinexServer):
+    now = property(lambda self: wall_ms())
+
+
 class Aster(CoinM):
     """Its contracts are linear, its addresses those of another version."""
 
@@ -81,7 +86,7 @@ class Aster(CoinM):
 
 
 SERVERS = {"okx": Okx, "bitget": Bitget, "gate": Gate, "deribit": Deribit, "kraken": Kraken,
-           "htx": Htx}  # fmt: skip
+           "htx": Htx, "bitfinex": Bitfinex}  # fmt: skip
 
 COMMON = """
 [telegram]

@@ -41,9 +41,10 @@ def contracts(venue: str, *assets: str) -> list[Instrument]:
 
 def symbol_of(venue: str, asset: str) -> str:
     """The name of its contract there."""
-    return {"kraken": "PF_"}.get(venue, "") + asset + {
+    return {"kraken": "PF_", "bitfinex": "t"}.get(venue, "") + asset + {
         "hyperliquid": "", "okx": "-USDT-SWAP", "binance-coinm": "USD_PERP", "bybit-inverse": "USD",
         "gate": "_USDT", "htx": "-USDT", "deribit": "_USDC-PERPETUAL", "kraken": "USD",
+        "bitfinex": "F0:USTF0",
     }.get(venue, "USDT")  # fmt: skip
 
 
@@ -870,3 +871,59 @@ def htx_held(symbol: str, coins: float = 10) -> dict[str, Any]:
         "contract_code": symbol, "amount": f"{coins}", "volume": f"{coins / CONTRACT}",
         "value": f"{coins * 100}",
     }  # fmt: skip
+
+
+# ── Bitfinex ────────────────────────────────────────────────────────────
+
+BITFINEX_FLAGS = 32_768 | 65_536
+
+
+def bitfinex_says(event: str, **fields: object) -> bytes:
+    """An event of Bitfinex."""
+    return _line({"event": event, **fields})
+
+
+def bitfinex_opens(channel: int, symbol: str = "", feed: str = "status") -> bytes:
+    """Bitfinex gives a subscription its number; without a symbol that of all liquidations."""
+    if feed == "book":
+        book = {"symbol": symbol, "prec": "P0", "freq": "F0", "len": "250"}
+        return bitfinex_says("subscribed", channel=feed, chanId=channel, **book)
+    key = f"deriv:{symbol}" if symbol else "liq:global"
+    return bitfinex_says("subscribed", channel=feed, chanId=channel, key=key)
+
+
+def bitfinex_tells(channel: int, number: int, payload: object, at: Ms = EPOCH) -> bytes:
+    """What a channel of Bitfinex brings, as frame ``number`` of the connection."""
+    return _line([channel, payload, number, at])
+
+
+def bitfinex_levels(bids: Levels = BIDS, asks: Levels = ASKS) -> list[list[float]]:
+    """Levels of a book of Bitfinex: price, count, and an amount that says the side."""
+    sides = ((bids, 1.0), (asks, -1.0))
+    return [
+        [price, 1 if size else 0, (size or 1.0) * sign]
+        for side, sign in sides
+        for price, size in side
+    ]
+
+
+def bitfinex_status(
+    at: Ms = EPOCH, coins: float = 10.0, hours: int = 8, price: float = 100
+) -> list[Any]:
+    """The status of a contract of Bitfinex."""
+    step = hours * 3_600_000
+    accrued = [at // step * step + step, 0.0001, 9, None, 0.0002]
+    held = [None, None, price, None, None, coins, None, None, None, 0.0005, 0.0025]
+    return [at, None, price, price, None, 1e6, None, *accrued, *held]
+
+
+def bitfinex_forced(
+    symbol: str, coins: float, at: Ms = EPOCH, match: int = 1, price: float | None = 100
+) -> list[Any]:
+    """A position of Bitfinex was liquidated: of longs above 0, of shorts below."""
+    return ["pos", 1, at, None, symbol, coins, 90.0, None, match, 1, None, price]
+
+
+def bitfinex_row(symbol: str) -> list[Any]:
+    """A row of the tickers of Bitfinex."""
+    return [symbol, 99.99, 10, 100.01, 10, 1, 0.01, 100, 10_000, 101, 99]

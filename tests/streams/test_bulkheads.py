@@ -5,6 +5,7 @@ must be what they say without it. LOWTIDE_FUZZ=200 plays so many seeds (``make f
 """
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -34,7 +35,7 @@ from tests.streams.virtual import EPOCH, Clock, virtual
 SEEDS = range(int(os.environ.get("LOWTIDE_FUZZ", "12")))
 NAMES = (
     "binance", "bybit", "hyperliquid", "okx", "bitget", "gate", "deribit", "binance-coinm",
-    "bybit-inverse", "aster", "kraken", "htx",
+    "bybit-inverse", "aster", "kraken", "htx", "bitfinex",
 )  # fmt: skip
 MARKETS = Markets(majors=("BTC", "ETH"), large=(), tail=2)
 SECONDS = 60
@@ -248,6 +249,35 @@ async def htx_talk(connection: ServerConnection) -> None:
         await asyncio.sleep(1)
 
 
+BITFINEX = ("tBTCF0:USTF0", "tETHF0:USTF0")
+
+
+def bitfinex_answer(request: web.Request) -> web.Response:
+    match request.path.rpartition("/")[2]:
+        case "pub:list:pair:futures":
+            return web.json_response([[symbol[1:] for symbol in BITFINEX]])
+        case "pub:map:currency:sym":
+            return web.json_response([[["USTF0", "USDt0"]]])
+        case _:
+            return web.json_response([frames.bitfinex_row(symbol) for symbol in BITFINEX])
+
+
+async def bitfinex_talk(connection: ServerConnection) -> None:
+    """All that there is on each connection: what one is not for is no harm."""
+    books, statuses = dict(enumerate(BITFINEX, 1)), dict(enumerate(BITFINEX, 11))
+    opened = [frames.bitfinex_opens(n, symbol, "book") for n, symbol in books.items()]
+    opened += [frames.bitfinex_opens(n, symbol) for n, symbol in statuses.items()]
+    for frame in (*opened, frames.bitfinex_opens(20)):
+        await connection.send(frame, text=True)
+    for number in itertools.count(0, 4):
+        told = [(n, frames.bitfinex_levels()) for n in books]
+        told += [(n, frames.bitfinex_status()) for n in statuses]
+        for place, (channel, payload) in enumerate(told):
+            frame = frames.bitfinex_tells(channel, number + place, payload)
+            await connection.send(frame, text=True)
+        await asyncio.sleep(1)
+
+
 class Aster(Binance):
     """Binance's protocol under other addresses."""
 
@@ -336,6 +366,7 @@ async def played(mad: str | None, seed: int) -> tuple[list[AnyEvent], list[Any]]
         "aster": (aster.answer, aster.talk),
         "kraken": (kraken_answer, kraken_talk),
         "htx": (htx_answer, htx_talk),
+        "bitfinex": (bitfinex_answer, bitfinex_talk),
     }
     events: list[AnyEvent] = []
     async with AsyncExitStack() as stack:

@@ -23,6 +23,7 @@ from streams.venue import (
     CANDLE,
     BookUpdate,
     Candle,
+    Channel,
     Decoded,
     ListedContracts,
     Listing,
@@ -31,6 +32,7 @@ from streams.venue import (
     Reply,
     Unreadable,
     Venue,
+    take_channel,
 )
 from streams.venues import VENUES
 from tests.golden import check_text
@@ -81,7 +83,7 @@ def reader(venue: str, file: str, known: Listing) -> Read:
     module: Venue = VENUES[venue]
     how, _, rest = file.partition(".")[0].partition("_")
     if how == "ws":
-        return lambda frame: module.decode(frame, known, SEEN)
+        return hearing(module, known)
     if how == "snapshot":
         return lambda data: [module.decode_snapshot(rest, data, known)]
     if how == "check":
@@ -99,6 +101,21 @@ def reader(venue: str, file: str, known: Listing) -> Read:
     kind, each = Kind(rest.removesuffix("_each")), rest.endswith("_each")
     poll = next(p for p in polls if p.kind is kind and (p.request.symbol or not each))
     return lambda data: module.decode_poll(poll, data, known, SEEN)
+
+
+def hearing(module: Venue, known: Listing) -> Read:
+    """What reads the frames of one connection."""
+    channels: dict[int, str] = {}
+    heard = msgspec.structs.replace(known, channels=channels)
+
+    def read(frame: bytes) -> list[Decoded]:
+        decoded = module.decode(frame, heard, SEEN)
+        for item in decoded:
+            if isinstance(item, Channel):
+                take_channel(channels, item)
+        return decoded
+
+    return read
 
 
 def fixtures() -> Iterator[tuple[str, str]]:
@@ -144,7 +161,7 @@ def check_golden(name: str, lines: Sequence[str], limit: int = 8_000) -> None:
 
 def check_invariants(result: Decoded) -> None:
     """What holds of everything an adapter ever says."""
-    if isinstance(result, Reply | Unreadable | Place):
+    if isinstance(result, Reply | Unreadable | Place | Channel):
         return
     if isinstance(result, Terms):
         assert result.funding_hours in (None, *FUNDING_HOURS)

@@ -648,7 +648,8 @@ def test_what_a_book_cannot_bear_costs_that_book_alone(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    "venue", ["binance", "bybit", "hyperliquid", "okx", "gate", "deribit", "kraken", "htx"]
+    "venue",
+    ["binance", "bybit", "hyperliquid", "okx", "gate", "deribit", "kraken", "htx", "bitfinex"],
 )
 @pytest.mark.parametrize(("percent", "seconds"), [(2.5, 1), (5, 2), (10, 5), (-10, 5), (-30, 10)])
 def test_depth_is_told_in_each_second_of_a_crash(venue: str, percent: float, seconds: int) -> None:
@@ -656,7 +657,7 @@ def test_depth_is_told_in_each_second_of_a_crash(venue: str, percent: float, sec
     symbol = frames.symbol_of(venue, "BTC")
     played = Played(venue, "book-1", "BTC")
     played.open()
-    count = 20 if venue == "hyperliquid" else 400
+    count = {"hyperliquid": 20, "bitfinex": 250}.get(venue, 400)
     last = 10
 
     def book(mid: float) -> tuple[dict[float, float], dict[float, float]]:
@@ -683,6 +684,14 @@ def test_depth_is_told_in_each_second_of_a_crash(venue: str, percent: float, sec
         if venue == "deribit":
             previous = None if before is None else last - 1
             return [frames.deribit_book(symbol, last, *levels, previous=previous)]
+        if venue == "bitfinex":
+            rows = frames.bitfinex_levels(*levels)
+            opens = [frames.bitfinex_opens(7, symbol, "book")] if before is None else []
+            if before is None:
+                return [*opens, frames.bitfinex_tells(7, last, rows)]
+            numbered = [frames.bitfinex_tells(7, n, row) for n, row in enumerate(rows, last)]
+            last += len(rows) - 1
+            return numbered
         if venue == "htx":
             event = "snapshot" if before is None else "update"
             return [frames.htx_book(symbol, last, *levels, event=event)]

@@ -272,7 +272,8 @@ SOCKETS = (("binance", "market"), ("binance", "book-1"), ("bybit", "market-1"), 
            ("gate", "ticker-1"), ("gate", "book-1"), ("deribit", "market"),
            ("deribit", "ticker-1"), ("deribit", "book-1"), ("kraken", "market-1"),
            ("kraken", "book-1"), ("htx", "market"), ("htx", "price-1"),
-           ("htx", "book-1"))  # fmt: skip
+           ("htx", "book-1"), ("bitfinex", "liquidations"), ("bitfinex", "status-1"),
+           ("bitfinex", "book-1"))  # fmt: skip
 
 
 @pytest.mark.parametrize(("venue", "socket"), SOCKETS)
@@ -671,6 +672,22 @@ def _kraken_frame(kind: int, first: int, length: int, level: float, symbol: str)
             return [*RUBBISH.values()][(first + length) % 7]
 
 
+def _bitfinex_frame(kind: int, first: int, length: int, level: float, symbol: str) -> bytes:
+    symbol = f"t{symbol.removesuffix('USDT')}F0:USTF0"
+    match kind:
+        case 0:
+            return frames.bitfinex_opens(1 + length % 3, symbol, "book")
+        case 1:
+            return frames.bitfinex_tells(1 + length % 3, first, frames.bitfinex_levels())
+        case 2 | 3 | 4:
+            (of,) = frames.bitfinex_levels([(level, float(length))], [])
+            return frames.bitfinex_tells(1 + length % 3, first, of)
+        case 5:
+            return frames.bitfinex_says("error", symbol=symbol, code=10300 + length % 2)
+        case _:
+            return [*RUBBISH.values()][(first + length) % 7]
+
+
 def _htx_frame(kind: int, first: int, length: int, level: float, symbol: str) -> bytes:
     symbol = f"{symbol.removesuffix('USDT')}-USDT"
     match kind:
@@ -688,7 +705,7 @@ def _htx_frame(kind: int, first: int, length: int, level: float, symbol: str) ->
 MAKERS = {
     "binance": _binance_frame, "bybit": _bybit_frame, "okx": _okx_frame, "bitget": _bitget_frame,
     "gate": _gate_frame, "deribit": _deribit_frame, "kraken": _kraken_frame,
-    "htx": _htx_frame,
+    "htx": _htx_frame, "bitfinex": _bitfinex_frame,
 }  # fmt: skip
 
 CALLS = st.lists(
@@ -768,6 +785,11 @@ def test_whatever_a_market_socket_brings_states_alternate_and_come_first(
         "htx": ("market", [frames.htx_opens("liquidation_orders"), frames.htx_opens("x", error=7),
                            frames.htx_forced("BTC-USDT", 1.0, 2.0), b'{"op":"ping","ts":"1"}',
                            frames.htx_tells("funding_rate", [frames.htx_rate("BTC-USDT")])]),
+        "bitfinex": ("status-1", [frames.bitfinex_opens(1, "tBTCF0:USTF0"),
+                                  frames.bitfinex_tells(1, 1, frames.bitfinex_status()),
+                                  frames.bitfinex_tells(1, 2, "hb"),
+                                  frames.bitfinex_says("unsubscribed", chanId=1),
+                                  frames.bitfinex_says("error", msg="x", code=10300)]),
         "deribit": ("market", [frames.deribit_opens(),
                                frames.deribit_forced("BTC_USDC-PERPETUAL", 1.0, 2.0),
                                frames.deribit_answers(1, error="x"),

@@ -45,7 +45,7 @@ FOLDERS = {
     "gate": "gate",
     "aster": "aster", "deribit": "deribit", "kraken": "kraken_futures", "htx": "htx",
     "binance-spot": "binance-spot", "coinbase": "coinbase", "bybit-spot": "bybit",
-    "okx-spot": "okx", "kraken-spot": "kraken_spot",
+    "okx-spot": "okx", "kraken-spot": "kraken_spot", "bitfinex": "bitfinex",
 }  # fmt: skip
 
 BINANCE: Files = {
@@ -423,11 +423,26 @@ HTX: Files = {
     "jkorf_usdtmarginswap_GetSwapOpenInterest.json": ("poll_open_interest", "BTC-USDT", ""),
     "jkorf_usdtmarginswap_GetMarkPriceKlines.json": ("check_3", "BTC-USDT", ""),
 }
+BITFINEX: Files = {
+    "cryptofeed_bitfinex_ticker_trades_book_seq.jsonl": (
+        "ws",
+        "tBFTUSD tIOTETH tDOGUSD tMNABTC tODEUSD tTESTBTC:TESTUSD tSNGUSD",
+        "",
+    ),
+    "tardis_bitfinex_derivatives_status_liquidations_book.jsonl": (
+        "ws",
+        "tBTCF0:USTF0 tETHF0:USTF0",
+        "",
+    ),
+    "jkorf_spot_GetDerivativesStatus.json": ("check_1", "tAMPF0:USTF0", ""),
+    "jkorf_spot_GetTickers.json": ("poll_volume", "tBTCUSD", ""),
+}
 READ: dict[str, Files] = {
     "binance": BINANCE, "bybit": BYBIT, "hyperliquid": HYPERLIQUID, "okx": OKX, "bitget": BITGET,
     "binance-coinm": COIN_M, "bybit-inverse": BYBIT_INVERSE, "gate": GATE, "aster": ASTER,
     "deribit": DERIBIT, "kraken": KRAKEN, "binance-spot": BINANCE_SPOT, "coinbase": COINBASE,
     "bybit-spot": BYBIT_SPOT, "okx-spot": OKX_SPOT, "kraken-spot": KRAKEN_SPOT, "htx": HTX,
+    "bitfinex": BITFINEX,
 }  # fmt: skip
 
 NOT_READ: dict[str, str] = {
@@ -538,6 +553,13 @@ NOT_READ: dict[str, str] = {
     "jkorf_spot_*": "spot, which is not watched",
     "tardis_huobi_spot_*": "spot, which is not watched",
     "jkorf_usdtmarginswap_Get*.json": "answers that are not asked for",
+    # Bitfinex
+    "cryptofeed_api_pub_bitfinex_com_*": "listing: test_bitfinex_recorded.py",
+    "gct_bitfinex_wsAllTrades.jsonl": "examples of trades",
+    "jkorf_spot_GetFuturesSymbols.json": "listing: test_bitfinex_recorded.py",
+    "jkorf_spot_GetAssetSymbols.json": "listing: test_bitfinex_recorded.py",
+    "jkorf_spot_public.jsonl": "examples of documentation, of channels that nobody opened",
+    "tardis_bitfinex_spot_mixed.jsonl": "pairs, of channels that nobody opened",
     # Deribit
     "*.recv_times.txt": "receive times",
     "*.requests.jsonl": "what clients send",
