@@ -222,11 +222,12 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """False: something that we asked for was refused."""
     text: str = ""
     symbols: tuple[str, ...] = ()
-    """Those that the refusal names; empty: it names none."""
+    """Those that the answer names; empty: it names none."""
     relist: bool = False
     """The listing that we decode with is out of date."""
     opens: Kind | None = None
-    """The feed that is subscribed from now on, of a kind for which silence is normal."""
+    """The feed that is subscribed from now on, of a kind for which silence is normal: of
+    ``symbols``, or of all where the socket brings all."""
     answer: str = ""
     """What the venue wants to be told at once: it has asked whether we are there."""
     closing: bool = False

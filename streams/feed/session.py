@@ -471,8 +471,7 @@ class Session:
             return [Relist(), *self._note("listing out of date", reply.text)]
         self.closing |= reply.closing
         if reply.ok:
-            opens = reply.opens in self.subscription.kinds and not self.subscription.symbols
-            return self._go_up(reply.opens, "*", seen) if reply.opens and opens else []
+            return self._open(reply.opens, reply.symbols, seen) if reply.opens else []
         self.stats.refused += 1
         actions = self._note("request refused", reply.text)
         refused = [symbol for symbol in reply.symbols if symbol in self.subscription.symbols]
@@ -480,6 +479,14 @@ class Session:
         for symbol in refused:
             actions += self._leave_out(symbol, reason, seen)
         return actions + self._ask_singly()
+
+    def _open(self, kind: Kind, symbols: Sequence[str], seen: Ms) -> list[Action]:
+        """A feed is subscribed for which silence is normal."""
+        if kind not in self.subscription.kinds:
+            return []
+        wanted = self.subscription.symbols
+        opened = [s for s in symbols if s in wanted] if wanted else ["*"]
+        return [action for symbol in opened for action in self._go_up(kind, symbol, seen)]
 
     def _leave_out(self, symbol: str, reason: str, seen: Ms) -> list[FeedState]:
         """This connection brings nothing of a symbol any more."""

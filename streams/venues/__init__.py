@@ -14,6 +14,7 @@ from streams.venues import (
     hyperliquid,
     kraken,
     kraken_spot,
+    lighter,
     okx,
 )
 
@@ -31,6 +32,7 @@ VENUES: dict[str, Venue] = {
     "kraken": kraken,
     "htx": htx,
     "bitfinex": bitfinex,
+    "lighter": lighter,
     "binance-spot": binance_spot,
     "coinbase": coinbase,
     "bybit-spot": bybit.SPOT,

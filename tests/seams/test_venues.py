@@ -27,6 +27,7 @@ from tests.streams.feed.test_client_inverse import CoinM, inverse_answer, invers
 from tests.streams.gate_server import GateServer
 from tests.streams.htx_server import HtxServer
 from tests.streams.kraken_server import KrakenServer
+from tests.streams.lighter_server import LighterServer
 from tests.streams.okx_server import OkxServer
 from tests.streams.venue_server import listening, resting
 
@@ -61,6 +62,10 @@ class Bitfinex(BitfinexServer):
     now = property(lambda self: wall_ms())
 
 
+class Lighter(LighterServer):
+    now = property(lambda self: wall_ms())
+
+
 class Aster(CoinM):
     """Its contracts are linear, its addresses those of another version."""
 
@@ -86,7 +91,7 @@ class Aster(CoinM):
 
 
 SERVERS = {"okx": Okx, "bitget": Bitget, "gate": Gate, "deribit": Deribit, "kraken": Kraken,
-           "htx": Htx, "bitfinex": Bitfinex}  # fmt: skip
+           "htx": Htx, "bitfinex": Bitfinex, "lighter": Lighter}  # fmt: skip
 
 COMMON = """
 [telegram]

@@ -39,8 +39,14 @@ def contracts(venue: str, *assets: str) -> list[Instrument]:
     ]
 
 
+LIGHTER = {"BTC": 1, "ETH": 2, "SOL": 3, "XYZ": 4, "QQQ": 5}
+"""Asset → the number of its market."""
+
+
 def symbol_of(venue: str, asset: str) -> str:
     """The name of its contract there."""
+    if venue == "lighter":  # the number of its market
+        return f"{LIGHTER.get(asset) or 1_000 + int(asset[1:])}"
     return {"kraken": "PF_", "bitfinex": "t"}.get(venue, "") + asset + {
         "hyperliquid": "", "okx": "-USDT-SWAP", "binance-coinm": "USD_PERP", "bybit-inverse": "USD",
         "gate": "_USDT", "htx": "-USDT", "deribit": "_USDC-PERPETUAL", "kraken": "USD",
@@ -65,7 +71,12 @@ SIZES = {"okx": CONTRACT, "gate": CONTRACT, "htx": CONTRACT, "binance-coinm": 10
 INVERSE = ("binance-coinm", "bybit-inverse")
 """Venues whose contracts are inverse."""
 
-QUOTES = {"hyperliquid": "USDC", "deribit": "USDC", "kraken": "USD"} | dict.fromkeys(INVERSE, "USD")
+QUOTES = {
+    "hyperliquid": "USDC",
+    "lighter": "USDC",
+    "deribit": "USDC",
+    "kraken": "USD",
+} | dict.fromkeys(INVERSE, "USD")
 """What contracts of each venue are quoted in here, where that is not USDT."""
 
 BIDS: Levels = ((99.99, 5.0), (99.9, 7.0))
@@ -927,3 +938,58 @@ def bitfinex_forced(
 def bitfinex_row(symbol: str) -> list[Any]:
     """A row of the tickers of Bitfinex."""
     return [symbol, 99.99, 10, 100.01, 10, 1, 0.01, 100, 10_000, 101, 99]
+
+
+# ── Lighter ─────────────────────────────────────────────────────────────
+
+
+def lighter_market(asset: str, **fields: object) -> dict[str, Any]:
+    """A row of Lighter's listing."""
+    return {
+        "symbol": asset, "market_id": int(symbol_of("lighter", asset)), "market_type": "perp",
+        "status": "active", "last_trade_price": 100, "daily_quote_token_volume": 1_000_000,
+        "open_interest": 10, "market_config": {"trading_hours": ""},
+    } | fields  # fmt: skip
+
+
+def lighter_stats(*symbols: str, at: Ms = EPOCH, usd: float = 1_000, price: float = 100) -> bytes:
+    """The numbers of these markets of Lighter; funding is 0.01 %."""
+    rows = {
+        symbol: {"market_id": int(symbol), "mark_price": f"{price}", "index_price": f"{price}",
+                 "open_interest": f"{usd}", "current_funding_rate": "0.0100",
+                 "funding_rate": "0.5", "funding_timestamp": at // 3_600_000 * 3_600_000 + 1,
+                 "daily_quote_token_volume": 1_000_000}
+        for symbol in symbols
+    }  # fmt: skip
+    return _line({"type": "update/market_stats", "channel": "market_stats:all", "timestamp": at,
+                  "market_stats": rows})  # fmt: skip
+
+
+def lighter_book(
+    symbol: str,
+    last: int,
+    bids: Levels = BIDS,
+    asks: Levels = ASKS,
+    previous: int | None = None,
+    at: Ms = EPOCH,
+) -> bytes:
+    """A book of Lighter, or its change ``last`` after ``previous``."""
+    levels = [[{"price": f"{p}", "size": f"{n}"} for p, n in side] for side in (bids, asks)]
+    event = "subscribed" if previous is None else "update"
+    book = {"bids": levels[0], "asks": levels[1], "nonce": last, "begin_nonce": previous or 0}
+    return _line({"type": f"{event}/order_book", "channel": f"order_book:{symbol}",
+                  "timestamp": at, "order_book": book})  # fmt: skip
+
+
+def lighter_trades(symbol: str, *rows: dict[str, Any], event: str = "update") -> bytes:
+    """Trades of Lighter that are liquidations."""
+    return _line({"type": f"{event}/trade", "channel": f"trade:{symbol}", "nonce": 1, "trades": [],
+                  "liquidation_trades": rows})  # fmt: skip
+
+
+def lighter_forced(
+    symbol: str, coins: float, number: int = 1, at: Ms = EPOCH, long: bool = True
+) -> dict[str, Any]:
+    """A long (or a short) of Lighter was liquidated at 100."""
+    return {"trade_id": number, "type": "liquidation", "market_id": int(symbol), "size": f"{coins}",
+            "price": "100", "is_maker_ask": not long, "timestamp": at}  # fmt: skip

@@ -35,7 +35,7 @@ from tests.streams.virtual import EPOCH, Clock, virtual
 SEEDS = range(int(os.environ.get("LOWTIDE_FUZZ", "12")))
 NAMES = (
     "binance", "bybit", "hyperliquid", "okx", "bitget", "gate", "deribit", "binance-coinm",
-    "bybit-inverse", "aster", "kraken", "htx", "bitfinex",
+    "bybit-inverse", "aster", "kraken", "htx", "bitfinex", "lighter",
 )  # fmt: skip
 MARKETS = Markets(majors=("BTC", "ETH"), large=(), tail=2)
 SECONDS = 60
@@ -278,6 +278,24 @@ async def bitfinex_talk(connection: ServerConnection) -> None:
         await asyncio.sleep(1)
 
 
+def lighter_answer(request: web.Request) -> web.Response:
+    markets = [frames.lighter_market(asset) for asset in ("BTC", "ETH")]
+    return web.json_response({"order_book_details": markets})
+
+
+async def lighter_talk(connection: ServerConnection) -> None:
+    for number in itertools.count(100):
+        told = [frames.lighter_stats("1", "2")]
+        for symbol in ("1", "2"):
+            previous = None if number == 100 else number - 1
+            told.append(frames.lighter_book(symbol, number, previous=previous))
+            if number == 100:
+                told.append(frames.lighter_trades(symbol, event="subscribed"))
+        for frame in told:
+            await connection.send(frame, text=True)
+        await asyncio.sleep(1)
+
+
 class Aster(Binance):
     """Binance's protocol under other addresses."""
 
@@ -367,6 +385,7 @@ async def played(mad: str | None, seed: int) -> tuple[list[AnyEvent], list[Any]]
         "kraken": (kraken_answer, kraken_talk),
         "htx": (htx_answer, htx_talk),
         "bitfinex": (bitfinex_answer, bitfinex_talk),
+        "lighter": (lighter_answer, lighter_talk),
     }
     events: list[AnyEvent] = []
     async with AsyncExitStack() as stack:

@@ -217,6 +217,8 @@ def follows(venue: str, symbol: str, last: int, at: Ms) -> bytes:
             return frames.deribit_book(symbol, last, bids, asks, previous=last - 1, at=at)
         case "htx":
             return frames.htx_book(symbol, last, bids, asks, "update", at)
+        case "lighter":
+            return frames.lighter_book(symbol, last, bids, asks, last - 1, at)
         case _:
             (change,) = frames.kraken_changes(symbol, last, bids, at=at)
             return change
@@ -239,13 +241,15 @@ def at_thousand(venue: str, symbol: str) -> Played:
             played.hear(frames.deribit_book(symbol, 1_000))
         case "htx":
             played.hear(frames.htx_book(symbol, 1_000))
+        case "lighter":
+            played.hear(frames.lighter_book(symbol, 1_000))
         case _:
             played.hear(frames.kraken_book(symbol, 1_000))
     played.tick(12)
     return played
 
 
-SEQUENCED = ["binance", "bybit", "okx", "gate", "deribit", "kraken", "htx"]
+SEQUENCED = ["binance", "bybit", "okx", "gate", "deribit", "kraken", "htx", "lighter"]
 
 
 @pytest.mark.parametrize("behind_s", [60, 3_600])
@@ -307,6 +311,10 @@ def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
             frames.gate_book(symbol, 11, *CROSSED, first=11),
             frames.gate_book(symbol, 12, [(101.0, 0.0)], [], first=12),
         )
+    elif venue == "lighter":
+        played.hear(frames.lighter_book(symbol, 10))
+        crossing = frames.lighter_book(symbol, 11, *CROSSED, previous=10)
+        healing = frames.lighter_book(symbol, 12, [(101.0, 0.0)], [], 11)
     elif venue == "htx":
         played.hear(frames.htx_book(symbol, 10))
         crossing = frames.htx_book(symbol, 11, *CROSSED, event="update")
@@ -342,6 +350,7 @@ def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
         "deribit": frames.deribit_book(symbol, 13, *CROSSED, previous=12),
         "kraken": frames.kraken_changes(symbol, 13, *CROSSED)[0],
         "htx": frames.htx_book(symbol, 13, *CROSSED, event="update"),
+        "lighter": frames.lighter_book(symbol, 13, *CROSSED, previous=12),
     }
     played.hear(again[venue])
     assert played.tick(3) == []
@@ -357,9 +366,10 @@ def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
         asked = [message for message in sent(actions) if message != b"ping"]
         if venue == "htx":
             asked = [{"op": "subscribe" if "sub" in m else "unsubscribe"} for m in asked]
-        names = ("op", "event", "method")
+        names = ("op", "event", "method", "type")
         events = [message[name] for message in asked for name in names if message.get(name)]
-        assert [event.removeprefix("public/") for event in events if event != "public/test"] == [
+        pings = ("public/test", "ping")
+        assert [event.removeprefix("public/") for event in events if event not in pings] == [
             "unsubscribe", "subscribe"
         ]  # fmt: skip
         fresh = {
@@ -369,6 +379,7 @@ def test_a_book_crossed_for_three_seconds_is_asked_for_anew(venue: str) -> None:
             "deribit": frames.deribit_book(symbol, 20),
             "kraken": frames.kraken_book(symbol, 20),
             "htx": frames.htx_book(symbol, 20),
+            "lighter": frames.lighter_book(symbol, 20),
         }
         played.hear(fresh[venue])
     assert turns(played.tick()) == [f"+depth {symbol}"]
@@ -649,7 +660,18 @@ def test_what_a_book_cannot_bear_costs_that_book_alone(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     "venue",
-    ["binance", "bybit", "hyperliquid", "okx", "gate", "deribit", "kraken", "htx", "bitfinex"],
+    [
+        "binance",
+        "bybit",
+        "hyperliquid",
+        "okx",
+        "gate",
+        "deribit",
+        "kraken",
+        "htx",
+        "bitfinex",
+        "lighter",
+    ],
 )
 @pytest.mark.parametrize(("percent", "seconds"), [(2.5, 1), (5, 2), (10, 5), (-10, 5), (-30, 10)])
 def test_depth_is_told_in_each_second_of_a_crash(venue: str, percent: float, seconds: int) -> None:
@@ -684,6 +706,9 @@ def test_depth_is_told_in_each_second_of_a_crash(venue: str, percent: float, sec
         if venue == "deribit":
             previous = None if before is None else last - 1
             return [frames.deribit_book(symbol, last, *levels, previous=previous)]
+        if venue == "lighter":
+            previous = None if before is None else last - 1
+            return [frames.lighter_book(symbol, last, *levels, previous=previous)]
         if venue == "bitfinex":
             rows = frames.bitfinex_levels(*levels)
             opens = [frames.bitfinex_opens(7, symbol, "book")] if before is None else []

@@ -273,7 +273,8 @@ SOCKETS = (("binance", "market"), ("binance", "book-1"), ("bybit", "market-1"), 
            ("deribit", "ticker-1"), ("deribit", "book-1"), ("kraken", "market-1"),
            ("kraken", "book-1"), ("htx", "market"), ("htx", "price-1"),
            ("htx", "book-1"), ("bitfinex", "liquidations"), ("bitfinex", "status-1"),
-           ("bitfinex", "book-1"))  # fmt: skip
+           ("bitfinex", "book-1"), ("lighter", "market"), ("lighter", "trade-1"),
+           ("lighter", "book-1"))  # fmt: skip
 
 
 @pytest.mark.parametrize(("venue", "socket"), SOCKETS)
@@ -785,6 +786,9 @@ def test_whatever_a_market_socket_brings_states_alternate_and_come_first(
         "htx": ("market", [frames.htx_opens("liquidation_orders"), frames.htx_opens("x", error=7),
                            frames.htx_forced("BTC-USDT", 1.0, 2.0), b'{"op":"ping","ts":"1"}',
                            frames.htx_tells("funding_rate", [frames.htx_rate("BTC-USDT")])]),
+        "lighter": ("trade-1", [frames.lighter_trades("1", event="subscribed"),
+                                frames.lighter_trades("1", frames.lighter_forced("1", 1.0)),
+                                b'{"type":"ping"}', b'{"error":{"code":1,"message":"x"}}']),
         "bitfinex": ("status-1", [frames.bitfinex_opens(1, "tBTCF0:USTF0"),
                                   frames.bitfinex_tells(1, 1, frames.bitfinex_status()),
                                   frames.bitfinex_tells(1, 2, "hb"),

@@ -77,8 +77,8 @@ BODIES = [
 by_venue = pytest.mark.parametrize("venue", list(VENUES))
 SPOT = [name for name, module in VENUES.items() if module.SPEC.spot]
 PERPETUAL = [name for name in VENUES if name not in SPOT]
-NAMELESS = ("bitfinex",)
-"""Venues whose rows are lists or bare names: what becomes of those is in their own tests."""
+NAMELESS = ("bitfinex", "lighter")
+"""Venues whose rows have no symbol, or are lists or bare names: their own tests are of those."""
 with_named_rows = pytest.mark.parametrize("venue", [v for v in VENUES if v not in NAMELESS])
 of_perpetuals = pytest.mark.parametrize("venue", PERPETUAL)
 
@@ -152,6 +152,7 @@ ENDED = {
     "htx": (0, b'"delivery_time":"","contract_status":1',
             (b'"delivery_time":"","contract_status":8', 0),
             (b'"delivery_time":"1795262400000","contract_status":1', 1_795_262_400_000)),
+    "lighter": (0, b'"status":"active"', (b'"status":"inactive"', 0)),
     "bitfinex": (0, b"BTCF0:USTF0"),  # no end is announced there
     "kraken": (0, b'"tradeable":true',
                (b'"tradeable":true,"lastTradingTime":"2026-11-21T12:00:00.000Z"',
@@ -183,7 +184,8 @@ ENDED = {
 
 SIDES = {"binance": 1, "bybit": 2, "hyperliquid": 1, "okx": 1, "bitget": None,
          "binance-coinm": 1, "bybit-inverse": 2, "gate": None, "aster": None,
-         "deribit": 1, "kraken": None, "htx": None, "bitfinex": None}  # fmt: skip
+         "deribit": 1, "kraken": None, "htx": None, "bitfinex": None,
+         "lighter": None}  # fmt: skip
 """What each venue counts of open interest; None: nobody knows."""
 
 
@@ -513,6 +515,8 @@ def rows_of(venue: str, answers: list[Any]) -> list[list[Any]]:
             return [answer["result"] for answer in answers]
         case "kraken":
             return [answers[0]["instruments"], answers[1]["tickers"]]
+        case "lighter":
+            return [answers[0]["order_book_details"]]
         case "bitfinex":
             return [answers[0][0], answers[1][0], answers[2]]
         case _:
@@ -968,6 +972,10 @@ NESTED = {
     "gate": ((TOO_DEEP, NO_LIST, NO_LIST), (CUT, NO_LIST, NO_LIST)),
     "deribit": ((TOO_DEEP,) * 3, (CUT,) * 3),
     "htx": ((TOO_DEEP,) * 3, (CUT,) * 3),
+    "lighter": (
+        (TOO_DEEP, "nothing is asked for repeatedly", TOO_DEEP),
+        (CUT, "nothing is asked for repeatedly", CUT),
+    ),
     "bitfinex": (
         (TOO_DEEP, NO_LIST, NO_LIST),
         (CUT, NO_LIST, NO_LIST),

@@ -46,6 +46,7 @@ FOLDERS = {
     "aster": "aster", "deribit": "deribit", "kraken": "kraken_futures", "htx": "htx",
     "binance-spot": "binance-spot", "coinbase": "coinbase", "bybit-spot": "bybit",
     "okx-spot": "okx", "kraken-spot": "kraken_spot", "bitfinex": "bitfinex",
+    "lighter": "lighter",
 }  # fmt: skip
 
 BINANCE: Files = {
@@ -437,12 +438,20 @@ BITFINEX: Files = {
     "jkorf_spot_GetDerivativesStatus.json": ("check_1", "tAMPF0:USTF0", ""),
     "jkorf_spot_GetTickers.json": ("poll_volume", "tBTCUSD", ""),
 }
+LIGHTER: Files = {
+    "tardis_lighter_market_stats.jsonl": ("ws", "0 1", ""),
+    "tardis_lighter_order_book.jsonl": ("ws", "1", ""),
+    "tardis_lighter_ticker.jsonl": ("ws", "1", "ticker"),
+    "tardis_lighter_trades_liquidations.jsonl": ("ws", "1", "trade"),
+    "nautilus_http_order_book_details.json": ("check_1", "0", ""),
+    "nautilus_http_order_book_orders.json": ("check_2", "0", ""),
+}
 READ: dict[str, Files] = {
     "binance": BINANCE, "bybit": BYBIT, "hyperliquid": HYPERLIQUID, "okx": OKX, "bitget": BITGET,
     "binance-coinm": COIN_M, "bybit-inverse": BYBIT_INVERSE, "gate": GATE, "aster": ASTER,
     "deribit": DERIBIT, "kraken": KRAKEN, "binance-spot": BINANCE_SPOT, "coinbase": COINBASE,
     "bybit-spot": BYBIT_SPOT, "okx-spot": OKX_SPOT, "kraken-spot": KRAKEN_SPOT, "htx": HTX,
-    "bitfinex": BITFINEX,
+    "bitfinex": BITFINEX, "lighter": LIGHTER,
 }  # fmt: skip
 
 NOT_READ: dict[str, str] = {
@@ -560,6 +569,16 @@ NOT_READ: dict[str, str] = {
     "jkorf_spot_GetAssetSymbols.json": "listing: test_bitfinex_recorded.py",
     "jkorf_spot_public.jsonl": "examples of documentation, of channels that nobody opened",
     "tardis_bitfinex_spot_mixed.jsonl": "pairs, of channels that nobody opened",
+    # Lighter
+    "nautilus_ws_*market_stats_*.jsonl": "documentation's examples, in other units",
+    "nautilus_ws_order_book_*.jsonl": "documentation's examples",
+    "nautilus_ws_trade_*.jsonl": "documentation's examples",
+    "nautilus_ws_candle_*.jsonl": "candles",
+    "nautilus_ws_height_update.jsonl": "blocks",
+    "nautilus_ws_ticker_*.jsonl": "best prices",
+    "nautilus_http_fundings.json": "what was charged, which is not asked for",
+    "nautilus_http_order_books.json": "a listing without numbers",
+    "nautilus_http_recent_trades*.json": "trades",
     # Deribit
     "*.recv_times.txt": "receive times",
     "*.requests.jsonl": "what clients send",
@@ -600,13 +619,14 @@ def known(venue: str, symbols: str) -> Listing:
             contract_size=_size(venue, name),
             inverse=venue in ("binance-coinm", "bybit-inverse") or name.startswith(INVERSE),
             spot=VENUES[venue].SPEC.spot,
-            funding_hours=1.0 if venue in ("hyperliquid", "deribit", "kraken") else 8.0,
+            funding_hours=1.0 if venue in HOURLY else 8.0,
         )
         for name in names
     }
     return Listing(instruments=listed, order=tuple(names))
 
 
+HOURLY = ("hyperliquid", "deribit", "kraken", "lighter")
 INVERSE = ("BTC-PERPETUAL", "ETH-PERPETUAL", "PI_", "FI_")
 """How the names of Deribit's and Kraken's inverse contracts begin."""
 
@@ -646,6 +666,8 @@ def name_of(venue: str, frame: bytes, listed: Listing) -> str:
         return message["channel"] + (
             f":{of}" if unknown and message["channel"] in ("ticker", "book") else ""
         )
+    if venue == "lighter":
+        return message["channel"].partition(":")[0]
     if venue == "htx":
         if "funding_rate" in str(message.get("data")) and "op" not in message:
             return "check"
