@@ -14,7 +14,7 @@ import msgspec
 from bot.delivery.pace import Pace
 from bot.destination import Destination, TelegramChat, with_topic
 from bot.lang import LANGUAGES
-from bot.messages.blocks import plain
+from bot.messages.blocks import plain, unbroken
 from bot.messages.render import Button, Message
 from bot.plan.planner import ButtonAction, Delivery, Pictures
 from rules.alerts import Level, Turn
@@ -262,10 +262,13 @@ class ChatState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def as_message(post: Post, text: str) -> Message:
-    """``post``'s message with ``text`` in place of its own, and the buttons under it."""
+    """``post``'s message with ``text`` in place of its own, and the buttons under it. In ``html``
+    no line breaks within a number; ``plain``, which programs read too, has spaces as they are."""
     phrases = LANGUAGES[post.language].phrases
     buttons = tuple(Button(phrases[f"button.{action}"], action) for action in post.buttons)
-    return msgspec.structs.replace(post.message, html=text, plain=plain(text), buttons=buttons)
+    return msgspec.structs.replace(
+        post.message, html=unbroken(text), plain=plain(text), buttons=buttons
+    )
 
 
 class SendStep(msgspec.Struct, frozen=True):

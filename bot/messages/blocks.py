@@ -11,6 +11,9 @@ from collections.abc import Callable, Sequence
 from bot.lang.words import Words
 from bot.messages.voice import Html, say
 
+NO_BREAK = "\u00a0"
+"""A space at which no line breaks."""
+
 POST_CHARS = 500
 """The most of a post of one alert: Telegram limits longer ones sooner."""
 
@@ -23,12 +26,27 @@ MOST_CHARS = 4_096
 POPUP_CHARS = 200
 """The most of what is shown over a chat when somebody presses a button."""
 
+_TOGETHER = re.compile(
+    r"(?<=[≥≤≈<>]) (?=[\d$−+\u4e00-\u9fff])"  # a sign and its number
+    r"|(?<=&[lg]t;) (?=[\d$−+])"
+    r"|(?<=\d) (?=(?:[KMBT]? ?USD|bp|min|h|d|s|%|σ)(?![a-zA-Z]))"  # a number and its unit
+    r"|(?<=\d) (?=[\u3040-\u30ff\u4e00-\u9fff])"
+    r"|(?<=[%h]) (?=/ \d)|(?<=[%h] /) (?=\d)"  # −0.0031% / 8h
+)
+"""Spaces at which no line may break."""
+
 _TAG = re.compile(r"<(/?)([a-zA-Z][\w-]*)[^>]*>")
 
 
 def plain(text: str) -> str:
     """Telegram HTML as plain text."""
     return html.unescape(_TAG.sub("", text))
+
+
+def unbroken(text: str) -> str:
+    """``text``, plain or Telegram HTML, in which no line breaks between what belongs together: a
+    sign and its number, a number and its unit. What a reader sees is as long as before."""
+    return _TOGETHER.sub(NO_BREAK, text)
 
 
 def visible(text: str) -> int:

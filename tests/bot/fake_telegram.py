@@ -406,8 +406,9 @@ def photo_of(form: Mapping[str, str]) -> bytes | None:
 
 
 def visible(form: Mapping[str, str]) -> str:
-    """The text that readers see. Raises BadMarkup with Telegram's words."""
-    text = form.get("text", "")
+    """The text that readers see, to whom every space is alike. Raises BadMarkup with Telegram's
+    words."""
+    text = form.get("text", "").replace("\u00a0", " ")
     if form.get("parse_mode") == "HTML":
         text = parsed(text)
     if not text.strip():

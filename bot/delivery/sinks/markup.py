@@ -6,10 +6,8 @@ from html.parser import HTMLParser
 
 import msgspec
 
+from bot.messages.blocks import NO_BREAK
 from streams.text import printable
-
-NO_BREAK = "\u00a0"
-"""Between what belongs on one line, such as a number and its unit."""
 
 CUT = "…"
 

@@ -26,6 +26,7 @@ from bot.delivery.sinks.markup import (
     utf16,
 )
 from bot.destination import Service
+from bot.messages.blocks import unbroken
 from bot.messages.render import MARKS, OVER, Message
 from rules.alerts import Level, Turn
 
@@ -254,7 +255,7 @@ _CIRCLES = {
 def ntfy_body(message: Message, account: Account, markup: bool) -> MessengerBody:
     """The first line as the title, its mark as a tag, which is shown as the same mark; the level as
     priority."""
-    head, *rest = plain_lines(message.plain)
+    head, *rest = plain_lines(unbroken(message.plain))
     title, tags = "".join(run.text for run in head), [message.asset]
     for mark in (*MARKS.values(), OVER):
         if title.startswith(mark):
@@ -292,7 +293,7 @@ _LINE = "https://api.line.me"
 
 def line_body(message: Message, account: Account, markup: bool) -> MessengerBody:
     """Plain text: LINE has no markup."""
-    text = fitted_lines(plain_lines(message.plain), _plain, utf16, _LINE_CHARS)
+    text = fitted_lines(plain_lines(unbroken(message.plain)), _plain, utf16, _LINE_CHARS)
     return {
         "to": account.to,
         "messages": [{"type": "text", "text": text}],

@@ -6,6 +6,7 @@ After a change of words, run it with LOWTIDE_GOLDEN=write and read the diff.
 import re
 from collections import Counter
 from decimal import ROUND_HALF_EVEN, Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from bot.lang import ENGLISH, LANGUAGES, numbers
 from bot.lang.numbers import significant_below
-from bot.messages.blocks import DIGEST_CHARS, POST_CHARS
+from bot.messages.blocks import DIGEST_CHARS, POST_CHARS, unbroken
 from bot.messages.notices import config_notice, notice_message
 from bot.messages.render import Message, first_line, message_of, own_message, render
 from bot.messages.thread import delivery_message, heads_of
@@ -1539,3 +1540,32 @@ def test_an_amount_is_the_value_to_three_digits(language: str, value: float):
 )
 def test_an_amount_in_the_units_of_the_reader(value: float, texts: tuple[str, ...]):
     assert tuple(LANGUAGES[name].usd(value) for name in ("en", "zh-TW", "ja")) == texts
+
+
+_GOLDENS = sorted(GOLDEN.parent.glob("messages_*.txt"))
+_UNITS = {"min", "h", "d", "s", "bp", "USD", "%", "/"}
+_SIGNS = {"≥", "≤", "≈", "<", ">", "−", "+", "/"}
+
+
+@pytest.mark.parametrize("path", _GOLDENS, ids=lambda path: path.stem)
+def test_no_line_breaks_between_a_sign_its_number_and_its_unit(path: Path):
+    """In the messages of every rule and turn, by the words that a line can break between."""
+    assert len(_GOLDENS) == len(LANGUAGES)
+    text = path.read_text(encoding="utf-8").replace("\u00a0", " ")
+    joined = unbroken(text)
+    assert joined.replace("\u00a0", " ") == text and joined != text
+    assert unbroken(joined) == joined
+    for line in joined.split("\n"):
+        words = line.split(" ")
+        for before, after in pairwise(words):
+            between = f"{before}␣{after} in {line}"
+            assert not (before in _SIGNS and after[:1].isdigit()), between
+            assert not (before[-1:] in _SIGNS - {"/", ">"} and after[:1] in "0123456789$"), between
+            assert not (before[-1:].isdigit() and after.rstrip(".,;:)") in _UNITS), between
+            cjk = "\u3040" <= after[:1] <= "\u9fff"
+            assert not (before[-1:].isdigit() and cjk), between
+
+
+def test_markup_stays_as_it_is_where_lines_do_not_break():
+    text = '<b>≥ $5M</b> at <tg-time unix="1791014400" format="t">09:42 UTC</tg-time>, &lt; 3 min'
+    assert unbroken(text) == text.replace("≥ ", "≥\u00a0").replace("; 3 m", ";\u00a03\u00a0m")

@@ -96,7 +96,7 @@ def test_slack_has_the_first_line_as_the_message_and_the_rest_in_the_level_s_col
 def test_ntfy_has_the_first_line_as_the_title_and_its_mark_as_a_tag():
     assert body_of(Service.NTFY, message(FUNDING)) == {
         "topic": "my-topic",
-        "title": "BTC funding negative: −0.0031% / 8h (−3.4% a year)",
+        "title": "BTC funding negative: −0.0031%\u00a0/\u00a08h (−3.4% a year)",
         "message": "First negative since 23 Aug (41 days). OI-weighted, 4 venues.\n"
         "Price $112,400, 24h −1.8%. Shorts now pay longs.\n"
         "#BTC #funding · settled 08:00 UTC",
@@ -108,7 +108,9 @@ def test_ntfy_has_the_first_line_as_the_title_and_its_mark_as_a_tag():
 def test_line_has_plain_text():
     assert body_of(Service.LINE, message(FUNDING)) == {
         "to": TO,
-        "messages": [{"type": "text", "text": plain(FUNDING)}],
+        "messages": [
+            {"type": "text", "text": plain(FUNDING).replace("% / 8h", "%\u00a0/\u00a08h")}
+        ],
         "notificationDisabled": False,
     }
 
