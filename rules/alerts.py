@@ -493,6 +493,25 @@ CAUSES = tuple(Cause)
 """In the order in which they are numbered in the metric log, which must not change."""
 
 
+class ReleaseKind(StrEnum):
+    """An announcement that moves every market."""
+
+    NFP = "nfp"
+    """The jobs of the USA."""
+    CPI = "cpi"
+    """Their inflation."""
+    FOMC = "fomc"
+    """The Fed's decision on rates."""
+
+
+class NearRelease(msgspec.Struct, frozen=True, kw_only=True):
+    """An announcement, by a calendar."""
+
+    kind: ReleaseKind
+    at: Ms
+    """When it is."""
+
+
 class Opinion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The value of another metric at the same moment, for a rule that asks it (``Rule.when``)."""
 
@@ -592,6 +611,9 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     """The values of the metrics that the rule asks besides its own."""
     alone: Level | None = None
     """The level that the value alone has reached, where other metrics kept the level lower."""
+    release: NearRelease | None = None
+    """The announcement within an hour of which the episode began, or it is told; None: no calendar
+    has one."""
     began: Ms | None = None
     """``opened_at`` by the clock of ``seen``; None: that clock has not stepped since."""
     ahead: Ms = 0

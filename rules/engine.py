@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from rules import likeness, state
-from rules.alerts import AlertOrNotice
+from rules.alerts import Alert, AlertOrNotice, NearRelease
 from rules.composite import Composite
 from rules.context import ContextMemory
 from rules.drift import Drifts
@@ -24,6 +24,7 @@ from rules.feed_health import NO_TICK, Feeds
 from rules.judge import Judge
 from rules.macro import MacroPrices
 from rules.market import EventCount, View
+from rules.releases import beside_release, releases_of
 from rules.rule import Rule
 from rules.snapshot import (
     Observed,
@@ -111,9 +112,19 @@ class Engine:
 
     def feed(self, event: AnyEvent) -> list[AlertOrNotice]:
         """Take one event; the alerts and notices that it causes, in order."""
-        if self._timeline.doubted:
-            return self._weigh(event)
-        return self._feed(event)
+        turns = self._weigh(event) if self._timeline.doubted else self._feed(event)
+        return self._with_releases(turns) if turns else turns
+
+    def _with_releases(self, turns: Iterable[AlertOrNotice]) -> list[AlertOrNotice]:
+        """Alerts say within an hour of which announcement they are."""
+        releases = self._releases()
+        return [
+            beside_release(turn, releases) if releases and isinstance(turn, Alert) else turn
+            for turn in turns
+        ]
+
+    def _releases(self) -> tuple[NearRelease, ...]:
+        return releases_of(self._context.now(self._now, ()))
 
     def _feed(self, event: AnyEvent) -> list[AlertOrNotice]:
         kind = _KIND_OF.get(type(event))
@@ -226,17 +237,19 @@ class Engine:
         """What is open now, and the prices. It costs as much as is open, and a little for each
         asset."""
         episodes = self._open_episodes(self._awake, self._judge.firing)
-        return replace(episodes, prices=self._watchlist.prices(self._now))
+        prices = self._watchlist.prices(self._now)
+        return replace(episodes, prices=prices, releases=self._releases())
 
     def _open_episodes(
         self, metric_instances: Iterable[MetricInstance], composites: Iterable[CompositeInstance]
     ) -> OpenEpisodes:
         episodes, timeline = open_episodes(metric_instances, composites, self._now), self._timeline
-        return OpenEpisodes(
-            seen=timeline.now(episodes.seen),
-            episodes=tuple([timeline.alert(alert, own=True) for alert in episodes.episodes]),
-            stale=tuple([timeline.alert(alert, own=True) for alert in episodes.stale]),
+        releases = self._releases()
+        standing, stale = (
+            tuple([beside_release(timeline.alert(alert, own=True), releases) for alert in alerts])
+            for alerts in (episodes.episodes, episodes.stale)
         )
+        return OpenEpisodes(seen=timeline.now(episodes.seen), episodes=standing, stale=stale)
 
     def observed(self) -> list[Observed]:
         """What every metric is now, and was since this was last called; it changes no alert."""

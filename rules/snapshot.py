@@ -8,7 +8,7 @@ from math import isfinite
 
 import msgspec
 
-from rules.alerts import ALL, Alert, Cause, Level, PartFacts, Turn
+from rules.alerts import ALL, Alert, Cause, Level, NearRelease, PartFacts, Turn
 from rules.context import CONTEXT, SourceFacts, context_numbers
 from rules.episode import Transition, ready
 from rules.judge import alert, composite_alert
@@ -117,6 +117,8 @@ class OpenEpisodes(msgspec.Struct, frozen=True, kw_only=True):
     stale: tuple[Alert, ...] = ()
     prices: Mapping[str, float] = {}
     """Asset → quote per coin then, as far as known."""
+    releases: tuple[NearRelease, ...] = ()
+    """The announcements that calendars have."""
 
 
 def values(

@@ -68,6 +68,7 @@ from bot.redaction import register, register_address, register_login, register_t
 from rules.alerts import Level
 from rules.composite import Composite
 from rules.rule import Rule
+from streams.durations import HOUR
 from streams.events import Ms
 from streams.feed.selection import Markets
 from streams.proxies import NO_PROXIES, VARIABLES, Proxies, proxies
@@ -175,6 +176,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether prices of what is no coin are taken, as far as venues have them."""
     spot: tuple[str, ...] = ()
     """The assets of which spot markets are watched."""
+    release_note: Ms | None = HOUR
+    """How long before NFP, CPI and FOMC chats get a note; None: they get none."""
     sources: tuple[str, ...] = ()
     """The context sources that are asked."""
     source_urls: Mapping[str, str] = {}
@@ -457,6 +460,7 @@ def _settings(file: File, resolved: _Resolved, source: Source, env: Mapping[str,
         tail=where.tail,
         macro=file.markets.macro,
         spot=where.majors if file.markets.spot is None else tuple(file.markets.spot),
+        release_note=file.channel.release_note,
         sources=tuple(dict.fromkeys(file.context.sources)),
         source_urls=file.context.urls,
         series=_series(file, home(source.path)),

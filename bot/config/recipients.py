@@ -30,6 +30,7 @@ def chats(settings: Settings) -> tuple[Chat, ...]:
             recap=chat.recap,
             pictures=chat.pictures,
             weekly_report=chat.weekly_report,
+            release_note=settings.release_note,
             buttons=_buttons(chat.id, settings.operators) if chat.buttons else (),
             group_wait=settings.group_wait,
         )
@@ -73,6 +74,7 @@ def messenger_chats(settings: Settings) -> tuple[Chat, ...]:
             recap=messenger.recap,
             pictures=messenger.pictures,
             weekly_report=messenger.weekly_report,
+            release_note=settings.release_note,
             group_wait=settings.group_wait,
         )
         for messenger in settings.messengers

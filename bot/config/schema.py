@@ -72,6 +72,7 @@ class Channel(Table):
     recap: Recap = None
     pictures: Pictures = "dark"
     weekly_report: Weekly = None
+    release_note: Annotated[Ms | None, _read(values.lead, str)] = HOUR
     buttons: bool = False
 
 

@@ -23,7 +23,7 @@ from bot.plan.planner import GROUP_WAIT, WEEKDAYS, DailyTime, Quiet, WeeklyTime
 from rules.alerts import Cause, Level, Turn
 from rules.rule import Comparison, When
 from streams import durations
-from streams.durations import compact
+from streams.durations import DAY, compact
 from streams.events import Ms
 from streams.hosts import HostError, PortError, host_and_port
 from streams.proxies import proxy_url
@@ -364,6 +364,16 @@ def _when(name: str, text: object) -> When:
 def recap(value: object) -> Level | None:
     """The level that an event must have reached to be looked back on; ``"none"``: none is."""
     return None if value == "none" else level(value)
+
+
+def lead(value: object) -> Ms | None:
+    """How long before something, such as ``"1h"``, a day at most; ``"none"``: not at all."""
+    if value == "none":
+        return None
+    length = some_time(value)
+    if length > DAY:
+        raise ValueError(f"must be a day at most, not {shown(value)}")
+    return length
 
 
 def level(value: object) -> Level:

@@ -16,10 +16,10 @@ from bot.lang.words import Words
 from bot.messages.blocks import MOST_CHARS
 from bot.messages.render import OVER, Message, own_message
 from bot.messages.thread import delivery_message
-from bot.messages.voice import Html, say
+from bot.messages.voice import Html, say, time
 from bot.plan.planner import Chat, Delivery
 from bot.plan.weekly import LATEST, DueReport
-from rules.alerts import Level, Turn
+from rules.alerts import Level, NearRelease, Turn
 from streams.durations import HOUR, MINUTE
 from streams.events import Ms
 
@@ -185,6 +185,27 @@ def _pieces(body: str, to: Destination) -> list[str]:
             else:
                 pieces.append(part)
     return pieces
+
+
+def release_post(release: NearRelease, chat: Chat, number: int, now: Ms) -> Post:
+    """The note before an announcement, without a sound; once it is there it is no news."""
+    words = LANGUAGES[chat.language]
+    what = say(words, f"release.{release.kind}")
+    text = say(words, "release.note", what=what, time=time(words, release.at, now))
+    name = f"release {release.kind} {release.at}"
+    html = Html(f"{OVER} {text}")
+    return Post(
+        key=f"{chat.key} {name}",
+        chat=queue_key(chat.destination),
+        number=number,
+        message=own_message(name, "release", html, now, turn=Turn.CLOSE, silent=True),
+        at=now,
+        expires=release.at,
+        language=chat.language,
+        topic=topic_of(chat.destination),
+        names=(str(what),),
+        heads=(str(html),),
+    )
 
 
 def missing_report_message(due: DueReport, reason: str, now: Ms, words: Words) -> Message:

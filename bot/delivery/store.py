@@ -21,6 +21,7 @@ from bot.delivery.post import ChatState, Post
 from bot.delivery.queue import ChatQueue
 from bot.destination import telegram_or_console
 from bot.plan.planner import PlanState
+from bot.plan.releases import ReleaseNotes
 from bot.plan.weekly import WeeklyPosts
 from rules.alerts import EpisodeKey
 from rules.salvage import salvaged
@@ -73,6 +74,8 @@ class Loaded(msgspec.Struct, frozen=True):
     """When alerts were last committed, by the clock that stamps alerts."""
     weekly: WeeklyPosts = WeeklyPosts()
     """Which weekly reports were posted."""
+    notes: ReleaseNotes = ReleaseNotes()
+    """Of which announcements was told."""
 
 
 class OutboxStore:
@@ -119,6 +122,11 @@ class OutboxStore:
         """New posts of weekly reports, and which are posted with them, in one step."""
         fields = {f"post {post.key}": msgspec.msgpack.encode(post) for post in posts}
         await self._write(fields | {"weekly": msgspec.msgpack.encode(weekly)})
+
+    async def keep_notes(self, posts: Sequence[Post], notes: ReleaseNotes) -> None:
+        """New posts of announcements, and what was told with them, in one step."""
+        fields = {f"post {post.key}": msgspec.msgpack.encode(post) for post in posts}
+        await self._write(fields | {"notes": msgspec.msgpack.encode(notes)})
 
     async def save(self, *queues: ChatQueue) -> None:
         """All that has changed in ``queues``. It is durable before anything that is written later,
@@ -177,7 +185,7 @@ def _loaded(fields: Mapping[bytes, bytes]) -> Loaded:
     loaded = Loaded(None, {}, {}, [], [])
     cursor: str | None = None
     seen: Ms = 0
-    weekly = WeeklyPosts()
+    weekly, notes = WeeklyPosts(), ReleaseNotes()
     for field, value in fields.items():
         kind, _, key = field.decode().partition(" ")
         lost: list[str] = []
@@ -189,6 +197,8 @@ def _loaded(fields: Mapping[bytes, bytes]) -> Loaded:
                     seen = int(value)
                 case "weekly":
                     weekly = _decoded(value, WeeklyPosts, lost)
+                case "notes":
+                    notes = _decoded(value, ReleaseNotes, lost)
                 case "version" if value.isdigit() and int(value) > VERSION:
                     loaded.lost.append(f"it is of a newer version, {int(value)}")
                 case "plan":
@@ -205,7 +215,7 @@ def _loaded(fields: Mapping[bytes, bytes]) -> Loaded:
             log.error("a record of the outbox could not be read in full",
                       record=f"{kind} {key}"[:200], lost=lost[:10])  # fmt: skip
             loaded.lost.append(f"{kind} {key}"[:200])
-    return msgspec.structs.replace(loaded, cursor=cursor, seen=seen, weekly=weekly)
+    return msgspec.structs.replace(loaded, cursor=cursor, seen=seen, weekly=weekly, notes=notes)
 
 
 def _decoded(data: bytes, kind: type[_T], lost: list[str]) -> _T:

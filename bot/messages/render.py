@@ -215,7 +215,7 @@ def tags(voice: Voice) -> list[Html]:
 def _facts(voice: Voice, held: int) -> list[Html]:
     """All lines but the first."""
     facts = [*record_lines(voice), *kept_below(voice), *fact_lines(voice)]
-    facts += [*missing(voice), *_history(voice)]
+    facts += [*missing(voice), *release_line(voice), *_history(voice)]
     return [*(fact for fact in facts if fact), footer(voice, held)]
 
 
@@ -256,6 +256,14 @@ def missing(voice: Voice) -> list[Html]:
     """Which venues are left out, if any."""
     names = voice.words.comma.join(title(venue) for venue in voice.alert.missing)
     return [voice.say("missing", venues=names)] if names else []
+
+
+def release_line(voice: Voice) -> list[Html]:
+    """``Within an hour of NFP (13:30 UTC).``: of which announcement, if of any."""
+    release = voice.alert.release
+    if release is None:
+        return []
+    return [voice.say("release.near", name=release.kind.upper(), time=voice.time(release.at))]
 
 
 def _history(voice: Voice) -> list[Html]:

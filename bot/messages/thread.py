@@ -35,6 +35,7 @@ from bot.messages.render import (
     footer,
     message_of,
     missing,
+    release_line,
     render,
     tags,
     was_worse,
@@ -144,7 +145,7 @@ def _coin(delivery: Delivery, words: Words, held: int) -> Message:
         lines += fact_lines(Voice(composite, words))
     else:
         lines += [latest.price(), _order(alerts, latest)]
-    lines += [*missing(latest), *_began(delivery, latest)]
+    lines += [*missing(latest), *_release(alerts, words), *_began(delivery, latest)]
     last = _footer(alerts, latest, held)
     return message_of(
         alerts[0], [*(line for line in lines if line), last], delivery.silent, POST_CHARS
@@ -257,6 +258,12 @@ def _began(delivery: Delivery, voice: Voice) -> list[Html]:
     return [voice.say("began", time=time, length=voice.words.length(length))]
 
 
+def _release(alerts: Iterable[Alert], words: Words) -> list[Html]:
+    """Within an hour of which announcement the event is, if of any."""
+    beside = [alert for alert in alerts if alert.release is not None]
+    return release_line(Voice(beside[0], words)) if beside else []
+
+
 def _footer(alerts: Sequence[Alert], latest: Voice, held: int) -> Html:
     named = [tag for alert in alerts for tag in tags(Voice(alert, latest.words))]
     last = [" ".join(dict.fromkeys(named)), latest.time(latest.alert.at)]
@@ -275,7 +282,7 @@ def _market(delivery: Delivery, words: Words, held: int) -> Message:
     lines = [Html(f"{mark} {_market_head(delivery, words)}")]
     lines += [Html(f"{_mark(alert)} {_value(alert, words)}") for alert in whole[1:]]
     lines += _coin_lines(alerts, words)
-    lines += _began(delivery, latest)
+    lines += [*_release(alerts, words), *_began(delivery, latest)]
     lines.append(_market_footer(latest, held))
     message = message_of(alerts[0], lines, delivery.silent, DIGEST_CHARS)
     return replace(message, asset="", at=latest.alert.at)
@@ -572,7 +579,7 @@ def _changes(changes: Mapping[str, float], coins: Sequence[str], words: Words) -
 def _digest(delivery: Delivery, words: Words, held: int) -> Message:
     alerts = list(delivery.alerts)
     worst, latest = Voice(alerts[0], words), max(alerts, key=lambda a: a.at)
-    lines = _digest_lines(delivery, words)
+    lines = [*_digest_lines(delivery, words), *_release(alerts, words)]
     lines.append(footer(Voice(latest, words), held, single=False))
     message = message_of(worst.alert, lines, delivery.silent, DIGEST_CHARS)
     return replace(message, at=latest.at)

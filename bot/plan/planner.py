@@ -356,6 +356,8 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
     """Of the posts that ring and of reports, where a picture can be sent."""
     weekly_report: WeeklyTime | None = None
     """When the report on the last week is posted; None: never."""
+    release_note: Ms | None = None
+    """How long before NFP, CPI and FOMC it gets a note; None: it gets none."""
     buttons: tuple[ButtonAction, ...] = ()
     """What is under posts of events."""
 

@@ -34,6 +34,7 @@ from bot.delivery.outgoing import (
     notice_post,
     problem_message,
     recap_post,
+    release_post,
     report_posts,
 )
 from bot.delivery.pace import Limits
@@ -55,6 +56,7 @@ from bot.pictures.subject import (
 )
 from bot.plan import planner, silences
 from bot.plan.planner import Chat, Delivery, PlanState, set_back
+from bot.plan.releases import ReleaseNotes, due_notes, with_noted
 from bot.plan.silences import Silence
 from bot.plan.subscriptions import Subscriber, gone_rules
 from bot.plan.weekly import with_posted, without_future
@@ -81,6 +83,9 @@ SUBSCRIBERS_S = 2.0
 STUCK_LOOK_S = 5.0
 REPORT_LOOK_S = 20.0
 _PRICES_FRESH: Ms = MINUTE
+_CALENDAR_FRESH: Ms = HOUR
+"""So long after the rules fell silent what calendars said is still so."""
+
 _NAMED = 5
 _REPORTED = 20
 _SAME_CLOCK: Ms = 5 * MINUTE
@@ -184,6 +189,7 @@ class BotRole:
         self._telegram: str | None = None
         self._prices: OpenEpisodes | None = None
         self._weekly = WeeklyReports(self._clock, make_report)
+        self._notes = ReleaseNotes()
         self._set_back_at: Ms | None = None
         self._stuck: dict[str, str] = {}  # destinations that operators know to get nothing, and why
         self._ahead: Ms = 0
@@ -378,6 +384,7 @@ class BotRole:
                 await self._tell_of_gone_rules()
             if self._weekly.outcomes:
                 await self._post_reports()
+            await self._post_notes()
             if batch or any(self._due(plan) for plan in self._plans.values()):
                 await self._take(batch)
 
@@ -424,6 +431,26 @@ class BotRole:
         self._weekly.kept = kept
         del self._weekly.outcomes[: len(outcomes)]  # nobody looks before that
         self.sender.add(posts)
+
+    async def _post_notes(self) -> None:
+        """A note before each announcement of weight, once in each chat, whatever happens after."""
+        seen, now = self._prices, self._clock.seen()
+        if seen is None or not seen.releases or abs(now - seen.seen) > _CALENDAR_FRESH:
+            return
+        notes, posts = self._notes, list[Post]()
+        for chat in self._audience.chats:
+            if chat.release_note is None:
+                continue
+            due = due_notes(seen.releases, chat.release_note, notes, chat.key, now)
+            notes = with_noted(notes, chat.key, due) if due else notes
+            try:
+                posts += [release_post(r, chat, self.sender.number(), now) for r in due]
+            except Exception:  # it must not stop all alerts for ever
+                log.exception("a note before an announcement was left out", chat=chat.key)
+        if notes is not self._notes:
+            await self._store.keep_notes(posts, notes)
+            self._notes = notes
+            self.sender.add(posts)
 
     async def _mind_subscribers(self) -> None:
         """Look who has subscribed; they are served from the next batch on."""
@@ -536,6 +563,7 @@ class BotRole:
         """Take over what an earlier one has left."""
         saved = await self._store.claim()
         self._plans, self._weekly.kept = saved.plans, saved.weekly
+        self._notes = saved.notes
         bookmark = await self._reader.bookmark()
         self._cursor = saved.cursor or bookmark
         if self._cursor == START:

@@ -41,6 +41,7 @@ from rules.alerts import (
     LiquidationDayFacts,
     LiquidationFacts,
     MarketCapFacts,
+    NearRelease,
     Notice,
     OpenInterestFacts,
     Opinion,
@@ -50,6 +51,7 @@ from rules.alerts import (
     RecordKind,
     Regime,
     RegimeCondition,
+    ReleaseKind,
     SectorFacts,
     SpotDepthFacts,
     SpotShareFacts,
@@ -925,7 +927,9 @@ def test_metrics_read_every_feed_whose_silence_is_said_to_change_totals():
 def edges() -> dict[str, Alert]:
     bare: dict[str, object] = {"facts": None, "price": None, "price_before": None}
     single_venue = {"by_venue_pct_8h": {"binance": -0.84}, "hours": {"binance": 4}}
+    payrolls = NearRelease(kind=ReleaseKind.NFP, at=AT + 48 * MIN)
     return {
+        "an announcement within the hour": changed("price", {}, release=payrolls),
         "funding, one venue with another interval, held": changed(
             "funding",
             {**single_venue, "predicted_pct_8h": None},
@@ -1412,7 +1416,8 @@ def test_every_metric_has_words_of_its_own():
 
 
 ELSEWHERE = ("ask.", "page.", "test.", "macro.", "format.", "list.", "rule.", "composite.",
-             "sector.", "term.", "week.", "weekly.", "note.", "button.", "press.")  # fmt: skip
+             "sector.", "term.", "week.", "weekly.", "note.", "button.", "press.",
+             "release.")  # fmt: skip
 """Phrases of what is no message of this page."""
 
 
@@ -1430,7 +1435,7 @@ def test_no_phrase_is_left_over():
 
 OTHERS = [name for name in LANGUAGES if name != "en"]
 NAMES = {word for of in (*VENUES.values(), *SOURCES.values()) for word in of.SPEC.title.split()}
-UNITS = {"UTC", "bp", "OI"}
+UNITS = {"UTC", "bp", "OI", "NFP"}
 FOREIGN = {
     "a<b", "x<y", "A&B<i>", "「config.toml:12: rules.x: unknown <key>」", "<X>", "「going <away>」",
     "KeyError: 'e'", "NEI\\u200bRO", "local.toml", "rules.liq_burst.majors.alert", "oi_jump",
