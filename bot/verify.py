@@ -22,7 +22,7 @@ from streams.venue import (
     UNREADABLE,
     BookUpdate,
     Candle,
-    Channel,
+    ChannelNumber,
     Decoded,
     Listing,
     Mid,
@@ -228,7 +228,7 @@ class _SecondSource:
 
 def _fact(item: Decoded, known: Mapping[str, Instrument], seen: Ms) -> MarketEvent | None:
     """What the second source says, a book as a Depth; None for what is no number."""
-    if isinstance(item, Terms | Reply | Unreadable | Place | Candle | Channel):
+    if isinstance(item, Terms | Reply | Unreadable | Place | Candle | ChannelNumber):
         return None
     if not isinstance(item, BookUpdate | Mid):
         return item

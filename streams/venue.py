@@ -256,7 +256,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     number: int
 
 
-class Channel(msgspec.Struct, frozen=True, kw_only=True):
+class ChannelNumber(msgspec.Struct, frozen=True, kw_only=True):
     """What the venue calls by a number on this connection from now on (``Listing.channels``)."""
 
     number: int
@@ -296,7 +296,9 @@ class Candle(msgspec.Struct, frozen=True, kw_only=True):
 
 CANDLE: Ms = 5 * MINUTE
 
-Decoded = MarketEvent | BookUpdate | Reply | Terms | Unreadable | Mid | Place | Candle | Channel
+Decoded = (
+    MarketEvent | BookUpdate | Reply | Terms | Unreadable | Mid | Place | Candle | ChannelNumber
+)
 
 Channels = Mapping[int, str]
 """The number of a channel of one connection → its name."""
@@ -306,7 +308,7 @@ NO_CHANNELS: Channels = MappingProxyType({})
 _MOST_CHANNELS = 1_000
 
 
-def take_channel(channels: dict[int, str], channel: Channel) -> None:
+def take_channel(channels: dict[int, str], channel: ChannelNumber) -> None:
     """Note what a number stands for; of more than a thousand no more."""
     if not channel.name:
         channels.pop(channel.number, None)
@@ -338,7 +340,9 @@ def facts(decoded: Iterable[Decoded], contracts: Contracts) -> tuple[list[Market
     for item in decoded:
         if isinstance(item, Terms):
             contracts.take(item)
-        elif not isinstance(item, BookUpdate | Reply | Unreadable | Mid | Place | Candle | Channel):
+        elif not isinstance(
+            item, BookUpdate | Reply | Unreadable | Mid | Place | Candle | ChannelNumber
+        ):
             event, doubt = contracts.complete(item)
             doubts = doubts or doubt
             if event is not None:

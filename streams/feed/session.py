@@ -25,7 +25,7 @@ from streams.venue import (
     UNREADABLE,
     BookUpdate,
     Candle,
-    Channel,
+    ChannelNumber,
     Listing,
     Mid,
     Place,
@@ -200,7 +200,7 @@ class Session:
                     self.stats.gaps += 1
                     lost = f"frame {item.number} of the connection came after {before}"
                     return [*self.down(lost, seen), Hangup(lost)]
-            elif isinstance(item, Channel):
+            elif isinstance(item, ChannelNumber):
                 take_channel(self._channels, item)
             elif isinstance(item, Unreadable):
                 self.stats.unreadable_rows += len(item.rows)

@@ -20,7 +20,7 @@ from streams.venue import (
     UNNUMBERED,
     UNREADABLE,
     BookUpdate,
-    Channel,
+    ChannelNumber,
     Channels,
     Decoded,
     ListedContracts,
@@ -329,9 +329,9 @@ def _read_event(event: _Event) -> list[Decoded]:
             if event.channel == "book" and event.prec == "P0":
                 name = f"book:{event.symbol}:{_reach(event.len)}"
             opens = Kind.LIQUIDATION if name == _LIQUIDATIONS else None
-            return [Channel(number=event.chanId, name=name), Reply(ok=True, opens=opens)]
+            return [ChannelNumber(number=event.chanId, name=name), Reply(ok=True, opens=opens)]
         case "unsubscribed":
-            return [Channel(number=event.chanId, name=""), Reply(ok=True)]
+            return [ChannelNumber(number=event.chanId, name=""), Reply(ok=True)]
         case "error" if event.code == _SUBSCRIBED_ALREADY:
             return [Reply(ok=True)]
         case "error":

@@ -92,11 +92,11 @@ class _Client(ProtocolConnection):
         alive = [s for s in server.contracts if s not in server.quiet]
         if self._stats and alive:
             await self._say(frames.lighter_stats(*alive, at=server.now, usd=server.usd))
-        for symbol, told in [*self._trades.items()]:
+        for symbol, count in [*self._trades.items()]:
             rows = server.forced.get(symbol, [])
             self._trades[symbol] = len(rows)
-            if told < len(rows):
-                await self._say(frames.lighter_trades(symbol, *rows[told:]))
+            if count < len(rows):
+                await self._say(frames.lighter_trades(symbol, *rows[count:]))
         for symbol, last in [*self._books.items()]:
             if symbol not in alive:
                 continue

@@ -270,9 +270,9 @@ async def bitfinex_talk(connection: ServerConnection) -> None:
     for frame in (*opened, frames.bitfinex_opens(20)):
         await connection.send(frame, text=True)
     for number in itertools.count(0, 4):
-        told = [(n, frames.bitfinex_levels()) for n in books]
-        told += [(n, frames.bitfinex_status()) for n in statuses]
-        for place, (channel, payload) in enumerate(told):
+        facts = [(n, frames.bitfinex_levels()) for n in books]
+        facts += [(n, frames.bitfinex_status()) for n in statuses]
+        for place, (channel, payload) in enumerate(facts):
             frame = frames.bitfinex_tells(channel, number + place, payload)
             await connection.send(frame, text=True)
         await asyncio.sleep(1)
@@ -285,13 +285,13 @@ def lighter_answer(request: web.Request) -> web.Response:
 
 async def lighter_talk(connection: ServerConnection) -> None:
     for number in itertools.count(100):
-        told = [frames.lighter_stats("1", "2")]
+        facts = [frames.lighter_stats("1", "2")]
         for symbol in ("1", "2"):
             previous = None if number == 100 else number - 1
-            told.append(frames.lighter_book(symbol, number, previous=previous))
+            facts.append(frames.lighter_book(symbol, number, previous=previous))
             if number == 100:
-                told.append(frames.lighter_trades(symbol, event="subscribed"))
-        for frame in told:
+                facts.append(frames.lighter_trades(symbol, event="subscribed"))
+        for frame in facts:
             await connection.send(frame, text=True)
         await asyncio.sleep(1)
 

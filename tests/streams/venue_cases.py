@@ -23,7 +23,7 @@ from streams.venue import (
     CANDLE,
     BookUpdate,
     Candle,
-    Channel,
+    ChannelNumber,
     Decoded,
     ListedContracts,
     Listing,
@@ -111,7 +111,7 @@ def hearing(module: Venue, known: Listing) -> Read:
     def read(frame: bytes) -> list[Decoded]:
         decoded = module.decode(frame, heard, SEEN)
         for item in decoded:
-            if isinstance(item, Channel):
+            if isinstance(item, ChannelNumber):
                 take_channel(channels, item)
         return decoded
 
@@ -161,7 +161,7 @@ def check_golden(name: str, lines: Sequence[str], limit: int = 8_000) -> None:
 
 def check_invariants(result: Decoded) -> None:
     """What holds of everything an adapter ever says."""
-    if isinstance(result, Reply | Unreadable | Place | Channel):
+    if isinstance(result, Reply | Unreadable | Place | ChannelNumber):
         return
     if isinstance(result, Terms):
         assert result.funding_hours in (None, *FUNDING_HOURS)

@@ -8,7 +8,16 @@ import pytest
 
 from streams.events import Funding, Kind, Liquidation, OpenInterest, Price, Volume
 from streams.feed.actions import Hangup, Send
-from streams.venue import BookUpdate, Channel, Decoded, Malformed, Mid, Place, Reply, Unreadable
+from streams.venue import (
+    BookUpdate,
+    ChannelNumber,
+    Decoded,
+    Malformed,
+    Mid,
+    Place,
+    Reply,
+    Unreadable,
+)
 from streams.venues import bitfinex
 from tests.streams import frames
 from tests.streams.played import Played
@@ -38,11 +47,13 @@ def test_a_number_stands_for_what_the_answer_said_until_it_is_given_up() -> None
     read, other = hearing(bitfinex, KNOWN), hearing(bitfinex, KNOWN)
     read(frames.bitfinex_opens(5, BTC))
     other(frames.bitfinex_opens(5, ETH))
-    told = frames.bitfinex_tells(5, 1, frames.bitfinex_status(SEEN))
-    of = [{e.symbol for e in of(told) if isinstance(e, Price)} for of in (read, other)]
+    status = frames.bitfinex_tells(5, 1, frames.bitfinex_status(SEEN))
+    of = [{e.symbol for e in of(status) if isinstance(e, Price)} for of in (read, other)]
     assert of == [{BTC}, {ETH}]
-    assert read(frames.bitfinex_says("unsubscribed", chanId=5))[0] == Channel(number=5, name="")
-    assert read(told) == [Place(number=1), Unreadable(rows=("a channel of no name",))]
+    assert read(frames.bitfinex_says("unsubscribed", chanId=5))[0] == ChannelNumber(
+        number=5, name=""
+    )
+    assert read(status) == [Place(number=1), Unreadable(rows=("a channel of no name",))]
 
 
 def test_every_frame_of_a_connection_is_numbered_whatever_it_is() -> None:

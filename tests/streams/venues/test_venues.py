@@ -39,7 +39,7 @@ from streams.venue import (
     NO_INTEREST,
     BookUpdate,
     Candle,
-    Channel,
+    ChannelNumber,
     Decoded,
     Listing,
     Malformed,
@@ -111,7 +111,7 @@ def test_fixtures_have_every_kind_that_the_venue_gives(venue: str) -> None:
                 kinds.add(Kind.DEPTH)
             elif isinstance(fact, Reply):
                 replies.add(fact.ok)
-            elif isinstance(fact, Terms | Mid | Place | Unreadable | Candle | Channel):
+            elif isinstance(fact, Terms | Mid | Place | Unreadable | Candle | ChannelNumber):
                 continue
             else:
                 assert not isinstance(fact, Depth)
@@ -398,7 +398,7 @@ def test_nothing_is_said_of_instruments_that_are_not_wanted(venue: str) -> None:
         for frame in lines(venue, file):
             unreadable = [fact for fact in with_all(frame) if isinstance(fact, Unreadable)]
             for fact in read(frame):
-                assert isinstance(fact, Reply | Place | Channel) or fact in unreadable
+                assert isinstance(fact, Reply | Place | ChannelNumber) or fact in unreadable
 
 
 def check_reason(error: Exception) -> None:
