@@ -20,6 +20,7 @@ from rules.alerts import (
     Alert,
     CascadeFacts,
     Cause,
+    CrossingFacts,
     DepthFacts,
     FundingFacts,
     FundingShareFacts,
@@ -44,10 +45,11 @@ from rules.alerts import (
     VolatilityFacts,
 )
 from rules.composite import Composite
+from rules.market_cap import TRILLION
 from rules.metric import Metric
 from rules.metrics import metric
 from rules.metrics.depth import DepthMetric
-from rules.metrics.market_cap import USD_UNIT, MarketCapMetric
+from rules.metrics.market_cap import USD_UNIT, MarketCapMetric, RoundMetric
 from rules.metrics.regime import RegimeMetric
 from rules.metrics.sector import MARKET, SectorMetric
 from rules.metrics.spot import SpotDepth, SpotShare
@@ -404,15 +406,10 @@ def _structure(of: Metric, value: float, rule: Rule) -> PartFacts | None:
                 perpetual_usd=(100 - value) * 0.6e9,
                 by_venue_pct=_by_venue(value),
             )
+        case RoundMetric():
+            return _market_cap(3.04e12 if of.up else 2.96e12, of)
         case MarketCapMetric():
-            return MarketCapFacts(
-                usd=value * 1e12 if of.unit == USD_UNIT else 2.96e12,
-                change_24h_pct=None,
-                coins=250,
-                live_pct=91.0,
-                source=next(iter(SOURCES)),
-                listed_at=AT - 20 * MINUTE,
-            )
+            return _market_cap(value * TRILLION if of.unit == USD_UNIT else 2.96e12)
         case StablecoinMetric():
             rate = 1 + value / 100
             return StablecoinFacts(
@@ -446,6 +443,24 @@ def _structure(of: Metric, value: float, rule: Rule) -> PartFacts | None:
             return SpotDepthFacts(spot=spot, perpetual=_depth(of.books, value * 0.8, rule))
         case _:
             return _volatility(of)
+
+
+def _market_cap(usd: float, of: RoundMetric | None = None) -> MarketCapFacts:
+    crossing = None
+    if of is not None:
+        at, since = AT - 12 * MINUTE, AT - 180 * DAY
+        crossing = CrossingFacts(
+            usd=3 * TRILLION, up=of.up, at=at, since=since, record_from=since - 90 * DAY
+        )
+    return MarketCapFacts(
+        usd=usd,
+        change_24h_pct=None,
+        coins=250,
+        live_pct=91.0,
+        source=next(iter(SOURCES)),
+        listed_at=AT - 20 * MINUTE,
+        crossing=crossing,
+    )
 
 
 def _volatility(of: Metric) -> VolatilityFacts | None:

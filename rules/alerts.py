@@ -221,6 +221,20 @@ class HighFacts(msgspec.Struct, frozen=True, kw_only=True, tag="high"):
     """Of open interest, what is held now; None: unknown, or it is none."""
 
 
+class CrossingFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """That it went through a round number."""
+
+    usd: float
+    """The number."""
+    up: bool
+    at: Ms
+    """When it did."""
+    since: Ms | None
+    """When it was last on this side before; None: not since ``record_from``."""
+    record_from: Ms
+    """Since when it is watched."""
+
+
 class MarketCapFacts(msgspec.Struct, frozen=True, kw_only=True, tag="market_cap"):
     """What the coins of a source's list are worth together."""
 
@@ -234,6 +248,8 @@ class MarketCapFacts(msgspec.Struct, frozen=True, kw_only=True, tag="market_cap"
     """Who lists them."""
     listed_at: Ms
     """When that was asked for."""
+    crossing: CrossingFacts | None = None
+    """Of the metric that counts them, the newest one its way; None: there was none."""
 
 
 class StablecoinFacts(msgspec.Struct, frozen=True, kw_only=True, tag="stablecoin"):

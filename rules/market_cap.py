@@ -5,23 +5,30 @@ trade what is watched, else the list's own. A contract's price is that of the co
 were within a fifth of each other while the list was new; from then on the coin moves as it does
 here, whatever the list still says. The change over a day is that of the same coins at the supplies
 of now, by an index (``rules.highs``): neither a supply that is revised nor a coin that joins or
-leaves the list is a move.
+leaves the list is a move. Which round trillions it goes through ``rules.rounds`` says, of what is
+known alone.
 
-State: some 60 bytes for each coin of the list, and 16 for each ten minutes of a day.
+State: some 60 bytes for each coin of the list, 16 for each ten minutes of a day, and some 40 for
+each round trillion near it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from rules.highs import Index
+from rules.highs import LATE, Index
 from rules.likeness import APART
 from rules.market import Keep, View
+from rules.metric import LEAST_SHARE
+from rules.rounds import Rounds
 from streams.durations import DAY, MINUTE
 from streams.events import ContextFacts, Ms, Supply
 
 NEW: Ms = 10 * MINUTE
 """So long after the list was asked for its prices are those of now."""
+
+TRILLION = 1e12
+"""What is round of it."""
 
 STEP: Ms = 10 * MINUTE
 _NEAR: Ms = 2 * STEP
@@ -58,6 +65,8 @@ class CapState(msgspec.Struct, array_like=True):
     live_usd: float = 0.0
     """The part of it at prices of now."""
     looked_at: Ms = 0
+    rounds: Rounds = msgspec.field(default_factory=Rounds)
+    """The round trillions that it goes through."""
 
 
 _decoder = msgspec.msgpack.Decoder(CapState)
@@ -103,11 +112,19 @@ class MarketCapMemory:
             if not coin.own or price is not None:
                 prices[name], worth[name] = price or coin.price, coin.circulating
         state.looked_at = now
+        if self.known(now):
+            state.rounds.take(state.usd / TRILLION, now)
         index.take(prices, worth, now)
         if not state.trail or now // STEP > state.trail[-1][0] // STEP:
             state.trail.append((now, index.high.last))
             while state.trail[0][0] < now - DAY - _NEAR:
                 del state.trail[0]
+
+    def known(self, now: Ms) -> bool:
+        """Whether it is known now: enough of it is at prices of now."""
+        state = self.state
+        is_new = bool(state.looked_at) and now - state.looked_at <= LATE
+        return is_new and state.live_usd >= LEAST_SHARE * state.usd
 
     def change_24h_pct(self, now: Ms) -> float | None:
         """Of the same coins; None: it is not known what they were worth a day ago."""
@@ -117,7 +134,9 @@ class MarketCapMemory:
 
     def set_back(self, now: Ms) -> None:
         """The clock was set back to ``now``: how old the list is nobody knows."""
-        self.state = CapState()
+        rounds = self.state.rounds
+        rounds.set_back(now)
+        self.state = CapState(rounds=rounds)
         self._index = Index()
 
     def dump(self) -> list[bytes]:

@@ -242,7 +242,15 @@ class Timeline(msgspec.Struct, array_like=True):
             at, since = self.now(facts.high_at), self.now(facts.since)
             return replace(facts, high_at=at, since=since)
         if isinstance(facts, MarketCapFacts):
-            return replace(facts, listed_at=self.now(facts.listed_at))
+            crossing = facts.crossing
+            if crossing is not None:
+                crossing = replace(
+                    crossing,
+                    at=self.now(crossing.at),
+                    since=None if crossing.since is None else self.now(crossing.since),
+                    record_from=self.now(crossing.record_from),
+                )
+            return replace(facts, listed_at=self.now(facts.listed_at), crossing=crossing)
         if isinstance(facts, LiquidationDayFacts):
             at = None if facts.largest_at is None else self.now(facts.largest_at)
             return replace(facts, largest_at=at, since=self.now(facts.since))

@@ -30,6 +30,8 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What it allows."""
     weight_per_minute: int | None = None
     """No source has weights."""
+    lists_coins: bool = False
+    """It says how many of each coin there are (``Supply``)."""
     headers: Mapping[str, str] = {}
     """What goes with every request."""
 

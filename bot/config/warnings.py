@@ -16,12 +16,14 @@ from rules.metrics import cause_asked_by, metric, of_spot
 from rules.metrics.dispersion import FundingDispersion
 from rules.metrics.drawdown import GroupDrawdown, InterestDrawdown
 from rules.metrics.funding import FundingMetric
+from rules.metrics.market_cap import MarketCapMetric
 from rules.metrics.market_wide import PriceDownShare, TotalOpenInterest
 from rules.metrics.stablecoin import StablecoinMetric
 from rules.rule import Rule
 from streams.coins import NEW_NAMES
 from streams.durations import DAY
 from streams.events import Kind, exchange_of
+from streams.sources import SOURCES
 from streams.venue import Spec
 from streams.venues import VENUES
 
@@ -43,6 +45,7 @@ def warnings(settings: Settings) -> list[str]:
         *_operators(settings),
         *_weekly_reports(settings),
         *_buttons(settings),
+        *_supplies(settings),
     ]
     able = [rule for rule in settings.rules if not _why_never(rule, settings)]
     doubts += [
@@ -69,6 +72,25 @@ def _rules(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
             yield rule_path(rule), f"can never fire: {why}"
         elif why := _never_agrees(rule, settings):
             yield rule_path(rule), f"only what is critical can ring, since when cannot agree: {why}"
+
+
+def _supplies(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Rules that are made of a list of coins, which no source has."""
+    if any(SOURCES[name].SPEC.lists_coins for name in settings.sources):
+        return
+    deaf = [
+        rule.name
+        for rule in settings.rules
+        for names in [(rule.metric, *(when.metric for when in rule.when))]
+        if any(isinstance(metric(name), MarketCapMetric) for name in names)
+    ]
+    if deaf:
+        able = [name for name, of in SOURCES.items() if of.SPEC.lists_coins]
+        yield (
+            ("context", "sources"),
+            f"no source lists coins, so {', '.join(deaf)} can never fire: add "
+            f"{' or '.join(able)}, or leave these rules out",
+        )
 
 
 def _watches(rule: Rule) -> bool:

@@ -69,7 +69,7 @@ def fact_lines(voice: Voice) -> list[Html]:
         case StablecoinFacts() as facts:
             return _stablecoin_facts(voice, facts)
         case MarketCapFacts() as facts:
-            return [_market_cap_fact(voice, facts)]
+            return [_crossing_fact(voice, facts), _market_cap_fact(voice, facts)]
         case SectorFacts() as facts:
             return _sector_facts(voice, facts)
         case VolatilityFacts() as facts:
@@ -226,6 +226,23 @@ def _high_facts(voice: Voice, facts: HighFacts) -> list[Html]:
     if facts.oi_usd is not None:
         held = voice.say("price.oi", usd=words.usd(facts.oi_usd), without="")
     return [high, held, voice.price()]
+
+
+def _crossing_fact(voice: Voice, facts: MarketCapFacts) -> Html:
+    """When it went through a round number, and since when it had not been on that side."""
+    crossing, words, now = facts.crossing, voice.words, voice.alert.seen
+    if crossing is None:
+        return Html()
+    key, day = "round.since", crossing.since
+    if day is None:
+        key, day = "round.never", crossing.record_from
+    return voice.say(
+        key,
+        way=voice.say("round.above" if crossing.up else "round.below"),
+        usd=words.usd(crossing.usd),
+        time=voice.our_time(crossing.at),
+        day=words.day(day, now),
+    )
 
 
 def _market_cap_fact(voice: Voice, facts: MarketCapFacts) -> Html:

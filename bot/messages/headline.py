@@ -7,13 +7,16 @@ from bot.lang.words import Words
 from bot.messages.voice import Html, Voice, say, topic
 from rules.alerts import (
     ALL,
+    Alert,
     CascadeFacts,
     Cause,
+    CrossingFacts,
     DepthFacts,
     Facts,
     FundingShareFacts,
     Link,
     LiquidationFacts,
+    MarketCapFacts,
     OpenInterestFacts,
     Opinion,
     PriceFacts,
@@ -21,6 +24,7 @@ from rules.alerts import (
     Regime,
     RegimeFacts,
     TotalOpenInterestFacts,
+    Turn,
     VolatilityFacts,
 )
 from rules.metric import Metric
@@ -41,7 +45,7 @@ from rules.metrics.depth import DepthMetric
 from rules.metrics.dispersion import FundingDispersion
 from rules.metrics.drawdown import GroupDrawdown, InterestDrawdown, PriceDrawdown
 from rules.metrics.liquidation_day import LiquidationDay
-from rules.metrics.market_cap import MarketCapMetric
+from rules.metrics.market_cap import MarketCapMetric, RoundMetric
 from rules.metrics.regime import RegimeMetric
 from rules.metrics.sector import SectorMetric
 from rules.metrics.spot import SpotDepth, SpotShare
@@ -56,6 +60,9 @@ def head(voice: Voice) -> Html:
     """The first line, which must make sense alone on a lock screen."""
     alert = voice.alert
     values = {"asset": alert.asset, "level": voice.say(f"level.{alert.level.value}")}
+    facts = alert.facts
+    if isinstance(facts, MarketCapFacts) and facts.crossing and _is_crossing(alert):
+        return voice.say(f"round.{alert.turn}", **(values | _round(voice, facts, facts.crossing)))
     return voice.say(f"{voice.topic}.{alert.turn}", **(values | _PLACES[voice.topic](voice)))
 
 
@@ -103,6 +110,8 @@ def amount(words: Words, of: str, value: float, unit: str) -> str:
             return at_least(words, value * 1e6) if value > 0 else str(say(words, "liq.none"))
         case "structure" if unit == dispersion.UNIT:
             return f"{numbers.trimmed(value, 2)}%"
+        case "structure" if unit == market_cap.ROUNDS_UNIT:
+            return f"{value:g}"
         case "structure" if unit == market_cap.USD_UNIT:
             return words.usd(value * 1e12)
         case "structure" if unit == stablecoin.UNIT:
@@ -192,6 +201,8 @@ def _structure_name(words: Words, of: Metric) -> Html:
             return say(words, f"structure.drawdown_oi_{of.group}")
         case GroupDrawdown() | InterestDrawdown():
             return say(words, "structure.drawdown_oi")
+        case RoundMetric():
+            return say(words, f"structure.rounds_{'rose' if of.up else 'fell'}")
         case MarketCapMetric():
             of_change = of.unit == market_cap.CHANGE_UNIT
             return say(words, f"structure.market_cap{'_change' if of_change else ''}")
@@ -381,6 +392,22 @@ def _structure(voice: Voice) -> dict[str, str]:
         "asset": asset,
         "what": what,
         "value": amount(voice.words, "structure", alert.value, alert.unit),
+    }
+
+
+def _is_crossing(alert: Alert) -> bool:
+    """Whether it is about round numbers, of which one is being told."""
+    return alert.unit == market_cap.ROUNDS_UNIT and (alert.value > 0 or alert.turn is Turn.CLOSE)
+
+
+def _round(voice: Voice, facts: MarketCapFacts, crossing: CrossingFacts) -> dict[str, str]:
+    """At its end, on which side it is now."""
+    is_there = (facts.usd > crossing.usd) is crossing.up
+    return {
+        "way": voice.say("round.above" if crossing.up else "round.below"),
+        "usd": voice.words.usd(crossing.usd),
+        "value": voice.words.usd(facts.usd),
+        "now": voice.say("round.still" if is_there else "round.no_more"),
     }
 
 

@@ -83,6 +83,8 @@ METRICS: dict[str, Callable[[str, str], Metric | None]] = {
     "drawdown_oi_51to100_net_pct": lambda name, _: drawdown.OF_GROUPS["51to100"],
     "market_cap_trillion_usd": lambda name, _: market_cap.LEVEL,
     "market_cap_24h_pct": lambda name, _: market_cap.CHANGE,
+    "market_cap_fell_through": lambda name, _: market_cap.FELL,
+    "market_cap_rose_through": lambda name, _: market_cap.ROSE,
     "stablecoin_<coin>_pct": lambda name, text: stablecoin.OF_COINS.get(text),
     "liq_total_24h_musd": lambda name, _: liquidation_day.OF_ALL,
     "spot_share_pct": lambda name, _: spot.SHARE,

@@ -24,6 +24,7 @@ SPEC = SourceSpec(
     every_s=3600,
     good_for_s=4 * 3600,
     requests_per_second=0.2,
+    lists_coins=True,
 )
 
 COINS = 250

@@ -118,6 +118,7 @@ def test_the_shipped_file_is_valid_and_its_rules_are_complete():
         "drawdown",
         "oi_drawdown",
         "market_cap",
+        "market_cap_round",
         "depeg",
         "depeg_above",
         "correlation",

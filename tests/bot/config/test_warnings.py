@@ -339,3 +339,11 @@ def test_a_rule_that_these_venues_cannot_feed(
 def test_venues_that_can_feed_all_the_rules_are_no_mistake(tmp_path: Path):
     for venues in (["kraken", "deribit"], ["binance", "bybit"], ["kraken", "okx", "okx-spot"]):
         assert warned(tmp_path, f"[markets]\nvenues = {venues}\n") == []
+
+
+def test_rules_on_what_all_coins_are_worth_need_a_list_of_them(tmp_path: Path):
+    assert warned(tmp_path, '[context]\nsources = ["kalshi"]\n') == [
+        "local.toml:3: context.sources: no source lists coins, so market_cap:24h_pct, "
+        "market_cap:trillion_usd, market_cap_round:fell, market_cap_round:rose can never fire: add "
+        "coingecko, or leave these rules out"
+    ]

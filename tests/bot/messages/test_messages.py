@@ -29,6 +29,7 @@ from rules.alerts import (
     CascadeFacts,
     Cause,
     CorrelationFacts,
+    CrossingFacts,
     DepthFacts,
     DispersionFacts,
     Facts,
@@ -449,6 +450,14 @@ STRUCTURES: tuple[tuple[str, str, str, float, Facts], ...] = (
     ("drawdown_oi_51to100_net_pct", "% from its high", ALL, -52.0, HIGH),
     ("market_cap_24h_pct", "% in 24 h", ALL, -10.36, CAP),
     ("market_cap_trillion_usd", "trillion USD", ALL, 2.9631, CAP),
+    ("market_cap_fell_through", "round trillions", ALL, 1.0,
+     msgspec.structs.replace(CAP, crossing=CrossingFacts(
+         usd=3e12, up=False, at=AT - 12 * MIN, since=AUGUST, record_from=MARCH))),
+    ("market_cap_rose_through", "round trillions", ALL, 2.0,
+     msgspec.structs.replace(CAP, usd=3.01e12, crossing=CrossingFacts(
+         usd=3e12, up=True, at=AT - 12 * MIN, since=None, record_from=MARCH))),
+    ("market_cap_fell_through", "round trillions", ALL, 0.0, CAP),
+    ("market_cap_rose_through", "round trillions", ALL, 0.0, CAP),
     ("stablecoin_usdt_pct", "% from a dollar", ALL, -1.5,
      StablecoinFacts(
          coin="USDT", rate=0.985,
@@ -493,7 +502,7 @@ def structures() -> dict[str, Alert]:
         ),
     )  # fmt: skip
     return {"structure, on the first day": first_day} | {
-        f"structure, {metric}": msgspec.structs.replace(
+        f"structure, {metric}{'' if value else ', none'}": msgspec.structs.replace(
             opening, metric=metric, unit=unit, asset=asset, value=value, extreme=value,
             facts=facts, price=None if asset == ALL else 80_600.0,
             scope="market" if asset == ALL else "asset", fires="below" if value < 0 else "above",

@@ -288,6 +288,31 @@ def market_cap() -> Events:
         market.play(30, step=MINUTE, **back),
         market.play(60, step=MINUTE),
     )
+    return listed(market, events, 3e11)
+
+
+def market_cap_round() -> Events:
+    """From 3.2 trillion below three, near it for hours, and back above it the day after."""
+    market = tail(2, price=100.0)
+    low, near, back = (
+        {name: {"price": price} for name in market.coins} for price in (89.0, 94.5, 99.0)
+    )
+    events = chain(
+        market.play(60, step=MINUTE),
+        market.play(60, step=MINUTE, **low),
+        market.play(60, step=MINUTE, **near),
+        market.play(60, step=MINUTE, **low),
+        market.play(25 * 60, step=MINUTE),
+        market.play(60, step=MINUTE, **back),
+        market.play(60, step=MINUTE),
+    )
+    return listed(market, events, 1.745e12)
+
+
+def listed(market: Market, events: Events, worth: float) -> Events:
+    """Events, with a list of the coins each hour, of which the first is ``worth`` so many USD at
+    its price of now, and one that nobody watches."""
+    first = {name: coin.price for name, coin in market.coins.items()} | {"USDT": 1.0}
     asked_at = 0
     for event in events:
         yield event
@@ -297,8 +322,10 @@ def market_cap() -> Events:
             yield ContextFacts(
                 source="coingecko", seen=event.seen, good_for=4 * 60 * MINUTE,
                 facts=tuple(
-                    Supply(asset=name, rank=n, circulating=3e11 / n / price, price=price)
-                    for n, (name, price) in enumerate(prices.items(), 1)
+                    Supply(
+                        asset=name, rank=n, circulating=worth / n / first[name], price=prices[name]
+                    )
+                    for n, name in enumerate(prices, 1)
                 ),
             )  # fmt: skip
 
@@ -460,6 +487,7 @@ SCENARIOS: dict[str, tuple[Callable[[], Events], tuple[str, ...]]] = {
     "drawdown": (drawdown, ()),
     "oi_drawdown": (oi_drawdown, ()),
     "market_cap": (market_cap, ()),
+    "market_cap_round": (market_cap_round, ()),
     "depeg": (depeg, ()),
     "depeg_above": (depeg_above, ()),
     "correlation": (correlation, ()),

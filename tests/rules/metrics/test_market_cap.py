@@ -12,9 +12,12 @@ from tests.rules.facts import START, price
 from tests.rules.scenes import VENUES, named, of_market, quick_rule, run
 
 LEVEL, CHANGE = "market_cap_trillion_usd", "market_cap_24h_pct"
+FELL, ROSE = "market_cap_fell_through", "market_cap_rose_through"
 RULES = [
     of_market(LEVEL, quick_rule(LEVEL, "below", 3.1, watch=3.0)),
     of_market(CHANGE, quick_rule(CHANGE, "below", -4, watch=-8)),
+    of_market(FELL, quick_rule(FELL, "above", 0.4, watch=0.5)),
+    of_market(ROSE, quick_rule(ROSE, "above", 0.4, watch=0.5)),
     named("price", quick_rule("price_1h_pct", "below", -3, alert=-5)),
 ]
 STEP = 30 * SECOND
@@ -125,6 +128,44 @@ def test_ten_percent_in_a_day_below_three_trillion():
     assert scene.value(CHANGE) == approx(-10.36)
     assert scene.value() < 3
     assert {alert.metric for alert in alerts if alert.asset == ALL} == {LEVEL, CHANGE}
+
+
+def test_through_a_round_trillion_and_back():
+    scene = Scene()
+    scene.price["BTC"] = 125_000.0
+    scene.play(HOUR)
+    assert (scene.value(FELL), scene.value(ROSE)) == (0, 0)
+    scene.price["BTC"] = 112_000.0
+    fell_at = scene.now
+    alerts = scene.play(20 * MINUTE)
+    assert [alert.metric for alert in alerts if alert.asset == ALL] == [LEVEL, FELL]
+    assert (scene.value(FELL), scene.value(ROSE)) == (1, 0)
+    crossing = scene.facts(FELL).crossing
+    assert crossing is not None
+    assert (crossing.usd, crossing.up, crossing.since) == (3e12, False, None)
+    assert crossing.at == approx(fell_at, abs=2 * MINUTE)
+    assert crossing.record_from == approx(START, abs=5 * MINUTE)
+    scene.price["BTC"] = 118_000.0  # 3.02 trillion: not clearly back
+    scene.play(20 * MINUTE)
+    assert (scene.value(FELL), scene.value(ROSE)) == (1, 1)
+    scene.price["BTC"] = 125_000.0
+    scene.play(20 * MINUTE)
+    assert (scene.value(FELL), scene.value(ROSE)) == (0, 1)
+    assert scene.facts(FELL).crossing == crossing  # the newest, which stands no more
+
+
+def test_a_total_that_is_not_known_goes_through_nothing():
+    scene = Scene()
+    scene.price["BTC"] = 125_000.0
+    scene.play(HOUR)
+    scene.dark, scene.listed = {"BTC"}, {"BTC": 100_000.0}
+    alerts = scene.play(3 * HOUR)  # the list says less, and nobody here says anything
+    assert not [alert for alert in alerts if alert.metric in (FELL, ROSE)]
+    assert scene.value(FELL) is None
+    scene.dark, scene.listed = set(), {}
+    alerts = scene.play(3 * HOUR)
+    assert not [alert for alert in alerts if alert.metric in (FELL, ROSE)]
+    assert (scene.value(FELL), scene.value(ROSE)) == (0, 0)
 
 
 def test_what_trades_here_under_the_name_of_another_coin_is_not_it():

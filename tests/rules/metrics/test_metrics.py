@@ -46,6 +46,8 @@ VENUES = ("binance", "bybit", "okx")
         ("sector_layer2_24h_pct", "% against the market"),
         ("sector_ai_7d_pct", "% against the market"),
         ("market_cap_24h_pct", "% in 24 h"),
+        ("market_cap_fell_through", "round trillions"),
+        ("market_cap_rose_through", "round trillions"),
         ("market_cap_trillion_usd", "trillion USD"),
     ],
 )
