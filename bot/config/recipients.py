@@ -32,6 +32,7 @@ def chats(settings: Settings) -> tuple[Chat, ...]:
             weekly_report=chat.weekly_report,
             release_note=settings.release_note,
             buttons=_buttons(chat.id, settings.operators) if chat.buttons else (),
+            majors=frozenset(settings.tiers.majors),
             group_wait=settings.group_wait,
         )
         for chat in settings.chats
@@ -75,6 +76,7 @@ def messenger_chats(settings: Settings) -> tuple[Chat, ...]:
             pictures=messenger.pictures,
             weekly_report=messenger.weekly_report,
             release_note=settings.release_note,
+            majors=frozenset(settings.tiers.majors),
             group_wait=settings.group_wait,
         )
         for messenger in settings.messengers
@@ -90,6 +92,7 @@ def subscribed_chats(subscriptions: Iterable[Subscriber], settings: Settings) ->
             filters=tuple(_subscribed(rule, assets) for rule, assets in subscriber.wants.items()),
             private=True,
             buttons=_buttons(subscriber.user, settings.operators) if settings.buttons else (),
+            majors=frozenset(settings.tiers.majors),
             group_wait=settings.group_wait,
         )
         for subscriber in subscriptions

@@ -348,6 +348,8 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
     half as many. Critical posts, edits and ends are not counted."""
     quiet: Quiet | None = None
     """In these hours events at watch wait until the hours end, and those at alert are silent."""
+    majors: frozenset[str] = frozenset()
+    """Coins that ring for themselves in an event of the market."""
     group_wait: Mapping[Level, Ms] = msgspec.field(default_factory=lambda: GROUP_WAIT)
     """How long a post waits for what belongs to its event; a critical one never does."""
     recap: Level | None = None
@@ -689,19 +691,21 @@ class _Planner:
 
     def _wait(self, thread: Thread, alert: Alert, begun: bool) -> None:
         """Decide when the thread is posted, or rings, because of ``alert``."""
-        now = self.state.now
+        now, key = self.state.now, str(alert.episode)
         first = now + self._chat.group_wait.get(alert.level, 0)
         if thread.asleep and alert.level > Level.WATCH:
             thread.asleep, thread.due = False, None
         due = first
         if thread.posted:
-            again = rings_again(thread, alert, first)
+            again = rings_again(thread, alert, first, self._chat.majors)
             self._grown[thread.key] = None
             if self._chat.posts_further:
                 self._wait_further(thread, alert, again)
             if again is None:
                 return
             due = again
+            if alert.level <= thread.rung:
+                thread.reasons.append(key)
         elif thread.asleep:
             return
         thread.due = due if thread.due is None else min(thread.due, due)
@@ -807,6 +811,11 @@ class _Planner:
         if quiet is not None and is_quiet and first and level is Level.WATCH:
             thread.asleep, thread.due = True, quiet.ends_after(now)
             return
+        worsened = [] if first or level > thread.rung else thread.worsened()
+        if not first and level <= thread.rung and not worsened:
+            self._grown[thread.key] = None  # it is over by now: how bad it was is told by an edit
+            thread.reasons = []
+            return
         free = level is Level.CRITICAL or woken
         if not free and self._spent(level):
             if first:
@@ -819,8 +828,8 @@ class _Planner:
         turn = Turn.OPEN
         if not first:
             turn = Turn.UP if level > thread.rung else Turn.WORSE
-        if turn is Turn.WORSE:
-            thread.worse_at = now
+        for alert in worsened:
+            thread.rang_worse(alert, now, self._chat.majors)
         silent = level is Level.WATCH or (is_quiet and level is not Level.CRITICAL)
         for coin in coins:
             thread.take_in(coin, now)
@@ -886,7 +895,8 @@ class _Planner:
         self.deliveries.append(replace(delivery, silent=silent, edit=False, held=held))
         state.counts.posted += len(thread.fresh)
         thread.fresh, thread.rung = [], max(thread.rung, thread.level)
-        thread.rang_at = thread.rang_at if silent else state.now
+        if not silent:
+            thread.rang(state.now)
         thread.posted_at, thread.further_at = state.now, None
         self._grown.pop(thread.key, None)
 

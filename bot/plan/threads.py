@@ -10,14 +10,14 @@ prices; it is finished. What has not been posted joins the market's thread at on
 when the market's first post is: until then nothing points there.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 
 import msgspec
 
 from rules.alerts import ALL, Alert, Level, Turn
 from rules.metrics import metric
-from streams.durations import DAY, HOUR, MINUTE
+from streams.durations import DAY, HOUR, MINUTE, SECOND
 from streams.events import Ms
 
 JOIN: Ms = 30 * MINUTE
@@ -32,10 +32,15 @@ MARKET_FROM = 3
 MARKET_WITHIN: Ms = 10 * MINUTE
 
 WORSE_AFTER: Ms = 5 * MINUTE
-"""What is critical rings once more when it is much worse, but not sooner after the last ring …"""
+"""What is critical rings once more when it is much worse, but not sooner after the last ring, or
+half of the window that it looks back over if that is less: later it is so no more …"""
 
 WORSE_EVERY: Ms = HOUR
-"""… and at most so often."""
+"""… and at most so often: each of a chat's majors for itself, all others of an event together."""
+
+MAJOR_AFTER: Ms = 10 * SECOND
+"""A major that becomes critical in an event that is rings not sooner after the last ring: so that
+several within seconds ring once."""
 
 FURTHER_EVERY: Mapping[Level, Ms] = {Level.ALERT: WORSE_AFTER, Level.CRITICAL: MINUTE}
 """Where posts cannot be edited a further one tells what an edit would, so long after the last."""
@@ -77,7 +82,13 @@ class Thread(msgspec.Struct):
     rang_at: Ms = 0
     """When it rang last."""
     worse_at: Ms | None = None
-    """When it rang last because it had got much worse at the same level."""
+    """When it rang last because it had got much worse at the same level; majors in ``worse``."""
+    worse: dict[str, Ms] = {}
+    """The same of each of the chat's majors."""
+    critical: list[str] = []
+    """The coins of which a post that rang has told that they are critical."""
+    reasons: list[str] = []
+    """The episodes because of which it is to ring at the level at which it has rung."""
     asleep: bool = False
     """It waits for the end of the quiet hours."""
     ended: Ms | None = None
@@ -205,8 +216,31 @@ class Thread(msgspec.Struct):
         self.due = min(dues, default=None)
         worse_at = [at for at in (self.worse_at, coin.worse_at) if at is not None]
         self.worse_at = max(worse_at, default=None)
+        self.worse = coin.worse | self.worse
+        rung = [coin.subject] if coin.rung >= Level.CRITICAL else []
+        self.critical = list(dict.fromkeys([*self.critical, *coin.critical, *rung]))
+        self.reasons += coin.reasons
         coin.fresh, coin.due, coin.further_at = [], None, None
         coin.ended, coin.market = now, self.key
+
+    def worsened(self) -> list[Alert]:
+        """The ``reasons`` that still are: what has ended rings no more."""
+        parts = [self.parts[key] for key in dict.fromkeys(self.reasons) if key in self.parts]
+        return [alert for alert in parts if alert.turn is not Turn.CLOSE]
+
+    def rang(self, now: Ms) -> None:
+        """A post of all that is in it has rung."""
+        bad = [alert.asset for alert in self.parts.values() if alert.level >= Level.CRITICAL]
+        self.rang_at, self.reasons = now, []
+        self.critical = list(dict.fromkeys([*self.critical, *bad]))
+
+    def rang_worse(self, alert: Alert, now: Ms, majors: Collection[str]) -> None:
+        """It rings because of ``alert``, which uses up the limit that holds for it; a major that
+        rings for the first time has used up none."""
+        if alert.asset not in majors:
+            self.worse_at = now
+        elif alert.asset in self.critical:
+            self.worse[alert.asset] = now
 
     def set_back(self, by: Ms) -> None:
         """The clock was set back ``by`` so much: everything is as old as it was."""
@@ -215,16 +249,23 @@ class Thread(msgspec.Struct):
         self.due = None if self.due is None else self.due - by
         self.further_at = None if self.further_at is None else self.further_at - by
         self.worse_at = None if self.worse_at is None else self.worse_at - by
+        self.worse = {asset: at - by for asset, at in self.worse.items()}
         self.ended = None if self.ended is None else self.ended - by
 
 
-@cache
 def _slow(name: str) -> bool:
     """Whether the metric looks back over more than an hour."""
+    return (_window(name) or 0) > HOUR
+
+
+@cache
+def _window(name: str) -> Ms | None:
+    """Over how much the metric looks back; None: over nothing, or it is a composite, or what
+    another version has said."""
     try:
-        return (metric(name).window or 0) > HOUR
+        return metric(name).window
     except ValueError:
-        return False  # a composite, or what another version has said
+        return None
 
 
 def theme_of(alert: Alert) -> str:
@@ -279,11 +320,15 @@ def coins_of(threads: Iterable[Thread], theme: str, now: Ms, within: Ms = JOIN) 
     ]
 
 
-def rings_again(thread: Thread, alert: Alert, now: Ms) -> Ms | None:
+def rings_again(
+    thread: Thread, alert: Alert, now: Ms, majors: Collection[str] = frozenset()
+) -> Ms | None:
     """When a thread that was posted rings because of ``alert``, the first time being ``now``; None:
     it does not.
 
-    It does at a higher level than before; and at critical once more when that got worse.
+    It does at a higher level than before; when one of ``majors`` becomes critical in it that was
+    not, whatever rang for others; and at critical when that gets much worse. Of other coins in an
+    event of the market, one more that is critical is not much worse.
     """
     if alert.level < Level.ALERT:
         return None
@@ -291,10 +336,18 @@ def rings_again(thread: Thread, alert: Alert, now: Ms) -> Ms | None:
         return now
     if alert.level < Level.CRITICAL:
         return None
-    last = thread.worse_at
+    major = alert.asset in majors
+    if major and thread.subject == ALL and alert.asset not in thread.critical:
+        return max(now, thread.rang_at + MAJOR_AFTER)
+    alone = major or thread.subject == alert.asset
+    if not alone and alert.turn is not Turn.WORSE:
+        return None
+    last = thread.worse.get(alert.asset) if major else thread.worse_at
     if last is not None and now - last < WORSE_EVERY:
         return None
-    return max(now, thread.rang_at + WORSE_AFTER)
+    window = _window(alert.metric)
+    wait = WORSE_AFTER if window is None else min(WORSE_AFTER, window // 2)
+    return max(now, thread.rang_at + wait)
 
 
 def further_after(thread: Thread, alert: Alert, now: Ms) -> Ms | None:

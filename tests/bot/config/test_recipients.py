@@ -74,6 +74,7 @@ def read(folder: Path, text: str = "") -> Settings:
 
 def test_without_a_chat_there_is_the_console(tmp_path: Path):
     (chat,) = chats(read(tmp_path, "[channel]\nposts_per_hour = 3\n"))
+    assert chat.majors == {"BTC", "ETH"}
     assert (chat.destination, chat.posts_per_hour) == (ConsoleOutput(), 3)
     assert chat.group_wait[Level.ALERT] == 9_000
 

@@ -117,6 +117,9 @@ def assets(delivery: Delivery) -> list[str]:
     return list(dict.fromkeys(a.asset for a in delivery.alerts))
 
 
+MAJORS = msgspec.structs.replace(CHAT, majors=frozenset({"BTC", "ETH"}))
+
+
 def rings(planned: Planned) -> list[tuple[Ms, Turn]]:
     """When it rang, and because of what."""
     return [(d.at - START, d.turn) for d in planned.posts if not d.silent]
@@ -217,7 +220,7 @@ def test_coins_that_ring_within_minutes_are_one_event_of_the_market():
     planned.at(40 * MIN, alert(40 * MIN, "XRP", CRITICAL, turn=Turn.UP, opened=20 * MIN))
     planned.at(41 * MIN, alert(41 * MIN, "BTC", CRITICAL, turn=Turn.UP, opened=0))
     planned.at(HOUR)
-    assert rings(planned)[3:] == [(40 * MIN, Turn.UP), (45 * MIN, Turn.WORSE)]
+    assert rings(planned)[3:] == [(40 * MIN, Turn.UP)], "one more coin is not much worse"
 
 
 def test_coins_that_wait_together_have_one_post_and_none_of_their_own():
@@ -359,6 +362,75 @@ def test_a_coin_that_rings_while_the_market_waits_rings_as_the_market():
     assert planned.at(2 * MIN + 2 * S, up) == [(2 * MIN + 2 * S, "BTC ETH SOL")]
     assert [d.silent for d in planned.posts] == [False, False]
     assert planned.at(HOUR) == []
+
+
+def test_a_major_that_becomes_critical_rings_whatever_rang_for_others():
+    planned = Planned(MAJORS)
+    alts, worse = ("SOL", "DOGE", "XRP"), {"turn": Turn.WORSE, "level": CRITICAL}
+    planned.at(0, *(alert(0, coin, CRITICAL) for coin in alts))
+    planned.at(5 * MIN, alert(5 * MIN, "SOL", opened=0, value=-8.0, **worse))
+    late = 5 * MIN + 16 * S
+    planned.at(late, alert(late, "BTC", value=-2.0))
+    rise = alert(late + S, "BTC", CRITICAL, turn=Turn.UP, opened=late, value=-7.0)
+    planned.at(late + S, rise)
+    # as bad again, of two rules: once more, and of the alts nothing within the hour
+    for at in (late + 5 * S, late + 20 * S):
+        planned.at(at, alert(at, "BTC", opened=late, value=-11.0, metric="price_1m_pct", **worse))
+        planned.at(at, alert(at, "BTC", CRITICAL, rule="liq_burst", fires="above"))
+        planned.at(at, alert(at, "AVAX", CRITICAL), alert(at, "DOGE", opened=0, **worse))
+    planned.at(HOUR)
+    assert rings(planned) == [
+        (0, Turn.OPEN), (5 * MIN, Turn.WORSE), (late + S, Turn.WORSE), (late + 31 * S, Turn.WORSE),
+    ]  # fmt: skip
+    assert "BTC" in assets(planned.posts[-1])
+
+
+def test_a_major_of_an_event_that_the_market_takes_in_has_rung_at_critical():
+    planned = Planned(MAJORS)
+    planned.at(0, alert(0, "BTC", CRITICAL))
+    planned.at(5 * MIN, alert(5 * MIN, "SOL", CRITICAL), alert(5 * MIN, "XRP", CRITICAL))
+    planned.at(6 * MIN, alert(6 * MIN, "BTC", CRITICAL, rule="liq_burst", fires="above"))
+    planned.at(7 * MIN, alert(7 * MIN, "ETH", CRITICAL))
+    planned.at(HOUR)
+    # what is much worse for one waits, and is told by the ring of the other
+    assert [at for at, _ in rings(planned)] == [0, 5 * MIN, 7 * MIN]
+    assert planned.state.threads[planned.posts[-1].thread].worse == {"BTC": START + 7 * MIN}
+
+
+def test_majors_that_become_critical_within_seconds_ring_once():
+    planned = Planned(MAJORS)
+    planned.at(0, *(alert(0, coin, CRITICAL) for coin in ("SOL", "DOGE", "XRP")))
+    planned.at(3 * S, alert(3 * S, "BTC", CRITICAL))
+    planned.at(4 * S, alert(4 * S, "ETH", CRITICAL))
+    planned.at(HOUR)
+    assert rings(planned) == [(0, Turn.OPEN), (10 * S, Turn.WORSE)]
+
+
+def test_much_worse_rings_while_it_is_and_not_minutes_later():
+    planned = Planned(MAJORS)
+    coins = ("BTC", "ETH", "SOL")
+    worse = {"turn": Turn.WORSE, "opened": 0, "level": CRITICAL, "value": -20.0,
+             "metric": "price_1m_pct"}  # fmt: skip
+    planned.at(0, *(alert(0, coin, CRITICAL) for coin in coins))
+    planned.at(10 * S, *(alert(10 * S, coin, **worse) for coin in coins))
+    planned.at(HOUR)
+    assert rings(planned) == [(0, Turn.OPEN), (30 * S, Turn.WORSE)]
+
+
+def test_what_was_much_worse_and_is_over_does_not_ring_and_its_worst_is_told():
+    planned = Planned(MAJORS)
+    coins = ("BTC", "ETH", "SOL")
+    worse = {"turn": Turn.WORSE, "opened": 0, "level": CRITICAL}
+    planned.at(0, *(alert(0, coin, CRITICAL) for coin in coins))
+    planned.at(10 * S, alert(10 * S, "BTC", value=-20.0, extreme=-20.0, **worse))
+    over = alert(20 * S, "BTC", CRITICAL, turn=Turn.CLOSE, opened=0, value=-1.0, extreme=-20.0)
+    planned.at(20 * S, over)
+    planned.at(HOUR)
+    assert rings(planned) == [(0, Turn.OPEN)]
+    assert -20.0 in [shown.extreme for shown in planned.edits[-1].alerts]
+    # and it has used up nothing
+    planned.at(HOUR + MIN, alert(HOUR + MIN, "ETH", value=-20.0, **worse))
+    assert rings(planned)[1:] == [(HOUR + MIN, Turn.WORSE)]
 
 
 def test_a_coin_that_got_much_worse_and_whose_market_is_mild_rings_when_it_may():

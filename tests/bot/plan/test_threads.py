@@ -98,12 +98,13 @@ def test_what_the_market_takes_in_rings_no_more_than_if_it_had_been_told_there()
     market = thread(alert(0, ALL, scope="market"), rung=WATCH, rang_at=START, due=START + MIN)
     coin = thread(
         alert(-JOIN, "A", CRITICAL), rung=CRITICAL, rang_at=START - MIN, worse_at=START - MIN,
-        due=START + 20 * S, fresh=[str(alert(-JOIN, "A").episode)],
+        worse={"A": START - S}, due=START + 20 * S, fresh=[str(alert(-JOIN, "A").episode)],
     )  # fmt: skip
     market.take_in(coin, START + S)
     assert set(market.assets) == {"A"}
     assert (market.began, market.due, len(market.fresh)) == (START - JOIN, START + 20 * S, 1)
     assert (market.rung, market.rang_at, market.worse_at) == (CRITICAL, START, START - MIN)
+    assert (market.critical, market.worse) == (["A"], {"A": START - S})
     worse = alert(HOUR, "A", CRITICAL, turn=Turn.WORSE, opened=-JOIN)
     assert rings_again(market, worse, START + WORSE_EVERY - MIN - 1) is None
     assert (coin.market, coin.ended, coin.due, coin.fresh) == (market.key, START + S, None, [])
@@ -125,6 +126,34 @@ def test_it_rings_at_a_higher_level_and_at_critical_once_an_hour_if_that_gets_wo
     posted.worse_at = START
     assert rings_again(posted, worse, START + WORSE_EVERY - 1) is None
     assert rings_again(posted, worse, START + WORSE_EVERY) == START + WORSE_EVERY
+
+
+@pytest.mark.parametrize(
+    ("metric", "wait"),
+    [("liq_1m_musd", 30 * S), ("liq_10m_musd", 5 * MIN), ("price_1h_pct", 5 * MIN),
+     ("composite", 5 * MIN)],
+)  # fmt: skip
+def test_much_worse_waits_no_longer_than_half_its_window(metric: str, wait: Ms):
+    posted = thread(alert(0), rung=CRITICAL, rang_at=START)
+    worse = alert(S, level=CRITICAL, turn=Turn.WORSE, metric=metric, opened=0)
+    assert rings_again(posted, worse, START + S) == START + wait
+
+
+def test_a_major_has_rings_of_its_own_in_the_market_s_event():
+    market = thread(alert(0, "SOL", CRITICAL), subject=ALL, rung=CRITICAL, rang_at=START)
+    market.worse_at = START
+    now, majors = START + MIN, {"BTC"}
+    assert rings_again(market, alert(MIN, "BTC", CRITICAL), now, majors) == now
+    assert rings_again(market, alert(MIN, "AVAX", CRITICAL), now, majors) is None
+    market.add(alert(MIN, "BTC", CRITICAL))
+    market.rang(now)
+    worse = alert(2 * MIN, "BTC", CRITICAL, turn=Turn.WORSE, opened=MIN)
+    assert rings_again(market, worse, now, majors) == now + WORSE_AFTER
+    market.rang_worse(worse, now, majors)
+    assert rings_again(market, worse, now + WORSE_EVERY - 1, majors) is None
+    assert rings_again(market, worse, now + WORSE_EVERY, majors) == now + WORSE_EVERY
+    market.set_back(HOUR)
+    assert market.worse == {"BTC": now - HOUR}
 
 
 def test_what_looks_back_over_a_day_keeps_no_event_open():
