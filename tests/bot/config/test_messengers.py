@@ -64,7 +64,7 @@ def test_tables_take_what_they_leave_out_from_the_channel(tmp_path: Path):
     settings = read(tmp_path, HEAD + FOUR, ENV)
     discord, slack, ntfy, line = settings.messengers
     assert discord == MessengerSettings(
-        service=Service.DISCORD, language="ja", posts_per_hour=6, quiet=night
+        service=Service.DISCORD, language="ja", posts_per_hour=6, quiet=night, pictures="dark"
     )
     assert (slack.key, slack.language, slack.short, slack.quiet) == (
         "slack:my-desk", "en", True, None,

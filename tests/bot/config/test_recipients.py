@@ -257,6 +257,6 @@ def test_operators_are_known_by_name_in_whatever_case(tmp_path: Path):
     )
     settings = load(path, {})
     desk, other = chats(settings)
-    assert desk.buttons == (ButtonAction.WHY, ButtonAction.MUTE)
-    assert other.buttons == (ButtonAction.WHY,)
+    assert desk.buttons == (ButtonAction.WHY, ButtonAction.CHART, ButtonAction.MUTE)
+    assert other.buttons == (ButtonAction.WHY, ButtonAction.CHART)
     assert [line for line in warnings(settings) if "@Desk" in line and "buttons" in line] == []
