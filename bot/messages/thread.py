@@ -698,6 +698,8 @@ def _total(voice: Voice, alerts: Sequence[Alert]) -> Html:
     if not known or len(known) < len(usd) or len({a.metric for a in alerts}) > 1:
         return Html()
     total = sum(known)
+    if not round(total):  # as of liquidations once their window is empty
+        return Html()
     match voice.topic:
         case "oi":
             key = "digest.oi_closed" if total < 0 else "digest.oi_opened"

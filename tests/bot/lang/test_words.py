@@ -101,7 +101,8 @@ SAME_EVERYWHERE = {
     "TLS", "USD", "MB", "WebSocket", "ping", "URL", "REDIS_URL", "TELEGRAM_BOT_TOKEN", "BotFather",
     "LOWTIDE_WEB_TOKEN", "maxmemory", "policy", "noeviction", "redis", "max_mb", "data_dir", "lock",
     "manifest", "valkey", "server", "topic", "chat_id", "webhooks", "KOSPI", "VIX", "TLT", "WTI",
-    "MSTR", "COIN", "NFP", "CPI", "DeFi", "AI", "DePIN", "NVDA", "TSLA", "SOL", "BTC", "ETH", "oi_drop", "FR", "Bybit",
+    "NFP", "CPI", "DeFi", "AI", "DePIN",
+    "MSTR", "COIN", "NVDA", "TSLA", "SOL", "BTC", "ETH", "oi_drop", "FR", "Bybit",
     "messengers", "to", "Asia", "Taipei", "Tokyo", "context", "sources", "JSON", "FOMC", "FRB",
 }  # fmt: skip
 """Names: of products, of what a configuration or a command line has, and units."""

@@ -1324,6 +1324,15 @@ def test_a_side_is_told_with_its_own_sum(total: float, longs: float | None, text
         assert sentence.count("$") == 1
 
 
+@pytest.mark.parametrize(("millions", "text"), [(0.0, ""), (2.5, ", ≥ $7.5M in all")])
+def test_a_window_that_is_empty_has_no_sum(millions: float, text: str):
+    event = delivery("liq", COINS[:3])
+    alerts = [msgspec.structs.replace(of, value=millions) for of in event.alerts]
+    event = msgspec.structs.replace(event, alerts=tuple(alerts))
+    head = delivery_message(event, ENGLISH).plain.split("\n")[0]
+    assert head.replace("\u00a0", " ") == f"🟠 3 coins: liquidations in 10 min{text}"
+
+
 def test_two_windows_of_one_kind_say_which_is_which():
     hour = msgspec.structs.replace(LIQ, window_ms=HOUR)
     for longs, what in ((300.0, "longs liquidated"), (None, "liquidations")):
