@@ -395,7 +395,7 @@ def test_whatever_is_proposed_is_what_is_in_force_afterwards(tmp_path: Path, nam
                     file, line, of = _source_of(after, now, asset, key)
                     text = tmp_path / file if file == "local.toml" else ROOT / "config.toml"
                     written = text.read_text().splitlines()[line - 1]
-                    assert re.match(rf"{of} *=", written), (asset, key, written)
+                    assert re.search(rf"\b{of} *=", written), (asset, key, written)
                     number = re.search(rf"\b{key} *= *([-\d.]+)", written)
                     assert number is not None and float(number[1]) == wanted[row][key]
         unrelated = [rule for rule in after.rules if rule.name != rule_name]
