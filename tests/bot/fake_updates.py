@@ -344,7 +344,7 @@ class FakeUpdates:
         if topic not in (None, "7"):
             return _error(400, "Bad Request: message thread not found")
         try:
-            text = parsed(form["text"]) if form.get("parse_mode") == "HTML" else form["text"]
+            text = _read(form)
             buttons = keyboard(form)
         except BadMarkup as error:
             return _error(400, f"Bad Request: {error}")
@@ -376,7 +376,7 @@ class FakeUpdates:
         chat, number = self._find(form), int(form["message_id"])
         if chat is None or not 0 < number <= len(self.sent):
             return _error(400, "Bad Request: message to edit not found")
-        text = parsed(form["text"]) if form.get("parse_mode") == "HTML" else form["text"]
+        text = _read(form)
         buttons = keyboard(form)
         if (self.sent[number - 1].text, self.sent[number - 1].buttons) == (text, buttons):
             return _error(400, "Bad Request: message is not modified")
@@ -424,3 +424,9 @@ def _json(code: int, body: object) -> web.Response:
     return web.Response(
         status=code, body=json.dumps(body).encode(), content_type="application/json"
     )
+
+
+def _read(form: Mapping[str, str]) -> str:
+    """A text as people read it, to whom every space is alike."""
+    text = form["text"].replace("\u00a0", " ")
+    return parsed(text) if form.get("parse_mode") == "HTML" else text

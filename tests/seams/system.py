@@ -142,8 +142,8 @@ class System:
 
     @property
     def console(self) -> str:
-        """What the processes have printed."""
-        return self._read("console")
+        """What the processes have printed, with spaces for those at which no line breaks."""
+        return self._read("console").replace("\u00a0", " ")
 
     @property
     def log(self) -> str:

@@ -102,7 +102,8 @@ async def test_buttons_stay_under_a_post_through_edits_and_restarts_and_are_answ
         await system.liquidate("BTCUSDT", 2e6)
         await system.until(posts, 60)
         (post,) = posts()
-        assert post.buttons == (("Why", "why"),)
+        asking = (("Why", "why"), ("Chart", "chart"))
+        assert post.buttons == asking
         number = system.telegram.sent.index(post) + 1
         await system.kill("bot")
         await system.start("bot")
@@ -122,6 +123,6 @@ async def test_buttons_stay_under_a_post_through_edits_and_restarts_and_are_answ
         await system.liquidate("BTCUSDT", 9e6)  # critical rings, and the first post points to it
         await system.until(lambda: len(posts()) == 2, 60)
         await system.until(lambda: post.text != post.first, 120)
-        assert [s.buttons for s in posts()] == [(("Why", "why"),)] * 2
+        assert [s.buttons for s in posts()] == [asking] * 2
         system.telegram.say("/unsilence liq BTC", chat=OPERATORS)
         await system.until(lambda: [s for s in system.telegram.sent if "@user11" in s.text], 60)

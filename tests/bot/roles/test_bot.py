@@ -235,10 +235,9 @@ async def test_a_rule_that_is_renamed_while_it_runs_is_told_each_time_it_goes(
         await asyncio.wait_for(role.resumed.wait(), 30)
         for times, rule in ((0, "oi_drop"), (1, "oi_fall"), (1, "oi_drop"), (2, "oi_fall")):
             named(rule)
+            bench.clock.at += S
             await role._reload()
-            sent = await bench.until(times)
-            assert len(sent) == times
-    assert all(
-        text.startswith("⚪ You subscribed to oi_drop, which is not judged") for text in sent
-    )
+            assert len(await bench.until(times)) == times
+    begin = "⚪ You subscribed to oi_drop, which is not judged"
+    assert all(text.startswith(begin) for text in bench.channel.sent)
     assert len(bench.channel.operators) == 2

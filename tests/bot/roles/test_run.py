@@ -221,8 +221,15 @@ async def test_who_does_not_stop_is_named_and_left(monkeypatch: pytest.MonkeyPat
     ],
 )
 async def test_a_bot_that_may_not_post_says_why_and_does_not_spin(
-    tmp_path: Path, redis: Redis, valkey: Server, fault: Fault, beginning: str
+    tmp_path: Path,
+    redis: Redis,
+    valkey: Server,
+    fault: Fault,
+    beginning: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("bot.delivery.sender._REFUSED_S", (60.0, 60.0))
+    monkeypatch.setattr("streams.clock.UNDECIDED", 0)  # there are no rules to hear of
     async with FakeTelegram() as telegram:
         telegram.faults.extend([fault] * 100)
         chosen = settings(
