@@ -5,12 +5,11 @@ passed, and venues repeat what is stale. So a reading is listened to when it has
 counts moves only as far as all readings of the last ``HELD`` ms say, the mildest of them, so that a
 slide is followed that far behind. Where even that is out of all proportion it must have lasted
 longer. Until then a second venue may confirm it (``latest``, ``rules.metrics.open_interest``). What
-left in one step and came back to about what it was before was an error, though it was believed, and
+left like that and came back to about what it was before was an error, though it was believed, and
 what was remembered of it meanwhile is mended. None is zero: venues send 0 when they do not know.
 """
 
 from itertools import pairwise
-from math import inf
 
 import msgspec
 
@@ -35,21 +34,12 @@ AGREE = 1.02
 began wrong would be a change when it is mended. So much above a level and below it readings may be
 at the same time and confirm it."""
 
-STEP = 1.07
-"""A level that moves at once by more than so many times has left what it was. What is closed bit by
-bit, as in a slide, moves by less from one reading to the next."""
-
-STEP_BACK_WITHIN: Ms = 15 * MINUTE
-"""What left by such a step, in proportion, and is back within so long was an error. Less long than
-what is out of all proportion: so much may be opened and closed again within an hour."""
-
 BACK_WITHIN: Ms = HOUR
 """What left out of all proportion and is back within so long was an error: positions that were
 closed within a minute are not all opened again within another one."""
 
 BACK = 1.2
-"""It is back where neither is more than so many times the other: the market has moved meanwhile.
-After a smaller move, where a third of it is left at most."""
+"""It is back where neither is more than so many times the other: the market has moved meanwhile."""
 
 _READINGS = 3
 
@@ -58,27 +48,14 @@ MEMOS = "oi."
 
 
 class Departure(msgspec.Struct, array_like=True):
-    """A move in one step that was believed."""
+    """A move out of all proportion that was believed."""
 
     since: Ms
     """When the first of its readings came."""
     before: float
     """What was believed before."""
     jumped: Ms
-    """When what is believed last moved by a step."""
-    reached: float = 0.0
-    """What is believed since the largest of its steps; 0: it is out of all proportion."""
-
-    @property
-    def within(self) -> Ms:
-        """How long it may be an error."""
-        small = self.reached > 0 and _alike(self.before, self.reached)
-        return STEP_BACK_WITHIN if small else BACK_WITHIN
-
-    def back(self, base: float) -> bool:
-        """Whether that is about what it was before."""
-        moved = _apart(self.before, self.reached) if self.reached else inf
-        return _alike(self.before, base, min(BACK, moved ** (1 / 3)))
+    """When what is believed last moved out of all proportion."""
 
 
 class Interest(msgspec.Struct, array_like=True):
@@ -108,12 +85,6 @@ class Interest(msgspec.Struct, array_like=True):
             return None  # after a hole, and nothing in proportion to what was before it
         newest = self.odd[-1] if self.odd else self.recent[-1]
         return self.level if newest[0] - self.recent[0][0] >= HELD else None
-
-    @property
-    def coming_back(self) -> bool:
-        """Whether the newest reading is what was before the level left, which is not held yet."""
-        newest = (self.odd or self.recent)[-1:]
-        return self.left is not None and any(self.left.back(base) for _, base in newest)
 
     @property
     def latest(self) -> float | None:
@@ -162,17 +133,13 @@ class Interest(msgspec.Struct, array_like=True):
         """Whether the level has left what it was ``before``, at ``since``, or is back there."""
         level, left = self.level, self.left
         self.error = None
-        if left is not None and now - left.since > left.within:
+        if left is not None and now - left.since > BACK_WITHIN:
             left = None
-        if before is not None and level is not None and not _alike(before, level, STEP):
-            larger = not _alike(before, level)
-            if left is None or (larger and left.within < BACK_WITHIN and not left.back(level)):
-                left = Departure(since, before, now, level)
+        if before is not None and level is not None and not _alike(before, level):
+            left = left or Departure(since, before, now)
             left.jumped = now
-            if left.reached and _apart(left.before, level) > _apart(left.before, left.reached):
-                left.reached = level
         recent = left is not None and now - left.jumped <= MAX_AGE
-        if left and level and recent and left.back(level):
+        if left and level and recent and _alike(left.before, level, BACK):
             left, self.error = None, left
         self.left = left
 
@@ -219,10 +186,6 @@ class Interest(msgspec.Struct, array_like=True):
         """Whether the last readings lie on both sides of the level, and far from it."""
         bases = [x for _, x in self.recent]
         return self.level is not None and AGREE * min(bases) < self.level < max(bases) / AGREE
-
-
-def _apart(a: float, b: float) -> float:
-    return max(a, b) / min(a, b)
 
 
 def _alike(a: float, b: float, factor: float = OUT_OF_PROPORTION) -> bool:

@@ -3,11 +3,11 @@
 Coins of each market at both ends of the window, the same markets on both sides, both ends taken
 at the newest moment that all of them have reached. Each is what has been held for 20 s, so that no
 wrong reading is an end (``rules.interest``). What two venues show at once counts before that, as
-far as both say: a crash is everywhere. A step down of one exchange alone, while the others and the
-price stand still, must have lasted longer (``ALONE``). A venue of which nobody knows whether it
-counts one side or both confirms others and is told beside them, and is added to none; where there
-are only such venues the percentage is the largest one's. With one price P0 for the asset at the
-start,
+far as both say: a crash is everywhere. What is out of all proportion at one exchange alone, while
+the others and the price stand still, must have lasted longer (``ALONE``). A venue of which nobody
+knows whether it counts one side or both confirms others and is told beside them, and is added to
+none; where there are only such venues the percentage is the largest one's. With one price P0 for
+the asset at the start,
 ``net_usd = (coins after - coins before) * P0`` and the rest of the change in USD is only price.
 
 An inverse contract is counted in USD: its coins are more after a fall though nobody has opened
@@ -37,9 +37,9 @@ SUPPORT: Ms = 120_000
 """What another venue did within so long supports what one shows now: two polls of a slow feed."""
 
 ALONE: Ms = MAX_AGE
-"""So long a step down of one exchange alone (``rules.interest.STEP``) is not believed, nor while
-its newest reading is what it was before, where the others and the price stand still: after three
-polls of a slow feed it is no passing error. A crash is in the price, or elsewhere as well."""
+"""So long a fall out of all proportion of one exchange alone is not believed, from its first
+reading on, while the others and the price stand still: after three polls of a slow feed it is no
+passing error. A crash is in the price, or elsewhere as well."""
 
 OTHERS = 2
 """So many other exchanges, at least, must stand still: one may be what is stale."""
@@ -284,14 +284,13 @@ class OpenInterestMetric:
         price: float | None,
         price_at: PriceAt,
     ) -> set[str]:
-        """The exchanges that fell by a step, of late and alone."""
+        """The exchanges that fell out of all proportion, of late and alone."""
         since: dict[str, Ms] = {}
         for market, *_ in fresh:
             left, level = market.interest.left, market.interest.level
             if left is None or level is None or level >= left.before:
                 continue
-            of_late = now - left.since < ALONE or market.interest.coming_back
-            if left.since > start and of_late:
+            if left.since > start and now - left.since < ALONE:
                 since[market.exchange] = min(left.since, since.get(market.exchange, now))
         alone: set[str] = set()
         for exchange, first in since.items():

@@ -514,54 +514,6 @@ def test_what_was_too_little_for_long_is_over_when_it_is_mended_and_no_rise_and_
     assert closed[0][0] <= 5 * MINUTE + LASTS + 60 * SECOND
 
 
-@mark.parametrize("every", [FASTEST, 15 * SECOND, SLOWEST])
-@mark.parametrize("factor", [0.5, 0.62, 0.7, 0.8])
-def test_too_little_at_one_exchange_for_two_minutes_rings_neither_then_nor_when_it_is_mended(
-    factor, every
-):
-    assert rung({"binance": wrong(factor, 150 * SECOND)}, every=every) == []
-
-
-@mark.parametrize("every", [FASTEST, 15 * SECOND, SLOWEST])
-@mark.parametrize("factor", [1.18, 1.4])
-def test_a_little_too_much_for_minutes_is_no_fall_when_the_window_has_passed(factor, every):
-    assert rung({"binance": wrong(factor, 5 * MINUTE)}, every=every) == []
-
-
-@mark.parametrize("left", [0.8, 0.7])
-def test_a_smaller_step_of_one_exchange_alone_rings_when_it_has_lasted(left):
-    (opened, _), *more = rung({"binance": fallen(left)})
-    assert ALONE <= opened <= ALONE + HELD + 30 * SECOND
-    assert [turn for _, turn in more] == ["close"]
-
-
-@mark.parametrize("left", [0.8, 0.7])
-@mark.parametrize("prices", [0.98, 1.02])
-def test_a_smaller_step_of_one_exchange_rings_at_once_where_the_price_moves(left, prices):
-    (opened, _), *_ = rung({"binance": fallen(left)}, fallen(prices))
-    assert opened <= HELD + 30 * SECOND
-
-
-def test_a_slide_of_one_exchange_alone_rings_as_it_goes():
-    """By 5 % a minute, of 40 % of all: 5 % of all are gone after 3 minutes."""
-    (opened, _), *_ = rung({"binance": lambda t: max(0.5, 1 - 0.05 * max(0, t) / MINUTE)})
-    assert opened <= 3 * MINUTE + HELD + 30 * SECOND
-
-
-def test_a_step_that_is_gone_by_half_is_no_error():
-    interest = Interest()
-    for n in range(60):
-        interest.take(1000.0, START + n * FASTEST)
-    errors: list[tuple[float, float]] = []
-    for share, since in ((0.7, 60), (0.85, 80), (0.97, 100)):
-        for n in range(since, since + 20):
-            interest.take(1000.0 * share, START + n * FASTEST)
-            if interest.error is not None:
-                errors.append((share, interest.error.before))
-    assert errors == [(0.97, 1000.0)]
-    assert (interest.left, interest.level) == (None, 970.0)
-
-
 def test_a_series_is_mended_after_a_restart_in_the_middle():
     first = Engine([RULE], [*FOUR])
     shares = {"binance": wrong(10, 3 * MINUTE)}

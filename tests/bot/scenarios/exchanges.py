@@ -20,7 +20,7 @@ from streams.durations import HOUR
 from streams.events import AnyEvent, Depth, FeedState, Instrument, Kind, Ms, Tick
 from streams.feed.actions import Action, Fetch, Hangup, Send
 from streams.feed.session import Session
-from streams.venue import Listing, facts
+from streams.venue import NO_CHANNELS, Listing, facts
 from streams.venues import VENUES
 from tests.streams import frames
 from tests.streams.virtual import EPOCH
@@ -581,7 +581,7 @@ class Crash:
     def copy(self) -> "Crash":
         """The same market once more, which goes its own way from here."""
         assert not any(venue.coming for venue in self.venues.values())  # they are of this one
-        shared = [*VENUES.values(), *self.events, *self.spoken]  # which nobody changes
+        shared = [NO_CHANNELS, *VENUES.values(), *self.events, *self.spoken]  # which nobody changes
         return copy.deepcopy(self, {id(item): item for item in shared})
 
     def _liquidate(self) -> None:
