@@ -30,7 +30,7 @@ _TITLES = {
 """Whole titles: minutes of the FOMC decide nothing, and ADP's jobs are not the report's."""
 
 
-def kind_of(release: Release) -> ReleaseKind | None:
+def release_kind(release: Release) -> ReleaseKind | None:
     """Which of them it is; None: none."""
     if release.currency != "USD":
         return None
@@ -44,7 +44,7 @@ def releases_of(answers: Iterable[SourceFacts]) -> tuple[NearRelease, ...]:
         (fact.at, kind)
         for answer in answers
         for fact in answer.facts
-        if isinstance(fact, Release) and (kind := kind_of(fact)) is not None
+        if isinstance(fact, Release) and (kind := release_kind(fact)) is not None
     )
     releases: list[NearRelease] = []
     for at, kind in times:

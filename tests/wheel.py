@@ -17,7 +17,10 @@ def built_wheel(folder: Path) -> Path:
     for name in ("bot", "streams", "rules"):
         skipped = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, tree / name, symlinks=True, ignore=skipped)
-    for name in ("pyproject.toml", "README.md", "LICENSE", "config.toml", "config.tests.toml"):
+    for name in (
+        "pyproject.toml", "README.md", "LICENSE", "config.toml", "config.tests.toml",
+        "sectors.toml",
+    ):  # fmt: skip
         shutil.copy(ROOT / name, tree)
     done = subprocess.run(
         [sys.executable, "-c", BUILD.format(wheels)],

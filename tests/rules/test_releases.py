@@ -5,7 +5,7 @@ from pytest import mark
 from rules.alerts import Alert, NearRelease, ReleaseKind
 from rules.context import SourceFacts
 from rules.engine import Engine
-from rules.releases import NEAR, kind_of, near, releases_of
+from rules.releases import NEAR, near, release_kind, releases_of
 from streams.durations import DAY, HOUR, MINUTE
 from streams.events import ContextFacts, Release, Tick
 from tests.rules.facts import START, price
@@ -36,8 +36,8 @@ def usd(title: str, at: int = START) -> Release:
     ],
 )
 def test_titles(title: str, kind: ReleaseKind | None):
-    assert kind_of(usd(title)) is kind
-    assert kind_of(Release(at=START, currency="CAD", title=title)) is None
+    assert release_kind(usd(title)) is kind
+    assert release_kind(Release(at=START, currency="CAD", title=title)) is None
 
 
 def test_what_is_told_at_several_times_is_one_at_the_first():

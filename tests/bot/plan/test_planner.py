@@ -610,10 +610,10 @@ def test_a_messenger_hears_of_what_is_newly_critical_in_a_market_that_is_so_alre
     assert planned.state.counts.posted == 3, "nothing is counted as told that was not"
     assert next_post(planned.state) == START + 71 * S
     assert planned.at(71 * S) == [(71 * S, "SOL ETH BTC")]
-    told = planned.posts[-1]
-    assert (told.silent, told.turn, told.thread) == (True, Turn.WORSE, planned.posts[0].thread)
-    assert fall in told.alerts
-    assert {a.asset for a in told.alerts if a.rule == "cascade"} == {"BTC", "ETH", "SOL"}
+    post = planned.posts[-1]
+    assert (post.silent, post.turn, post.thread) == (True, Turn.WORSE, planned.posts[0].thread)
+    assert fall in post.alerts
+    assert {a.asset for a in post.alerts if a.rule == "cascade"} == {"BTC", "ETH", "SOL"}
     assert planned.state.counts.posted == 7
     assert planned.at(HOUR) == [], "of other coins one more that is critical is not much worse"
     assert next_post(planned.state) is None, "what only moves its values is not posted"
@@ -653,9 +653,9 @@ def test_what_is_critical_and_over_before_the_minute_is_told_all_the_same():
     planned.at(10 * S, peak)
     planned.at(30 * S, alert(30 * S, level=CRITICAL, turn=Turn.CLOSE, opened=0, extreme=-24.8))
     assert planned.at(2 * MIN) == [(MIN, "BTC")]
-    told = planned.posts[-1]
-    assert -24.8 in {a.extreme for a in told.alerts}
-    assert (told.turn, told.silent) == (Turn.OPEN, True), "what is over does not get worse"
+    post = planned.posts[-1]
+    assert -24.8 in {a.extreme for a in post.alerts}
+    assert (post.turn, post.silent) == (Turn.OPEN, True), "what is over does not get worse"
 
 
 def test_below_critical_a_messenger_hears_every_five_minutes_what_is_much_worse():
