@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from bot.config import load
 from bot.delivery.post import SETTLED, Post, PostState
 from bot.delivery.store import OutboxStore
+from bot.plan.planner import PlanState
 from rules import alerts
 from rules.alerts import Alert
 from rules.engine import Engine
@@ -165,7 +166,14 @@ class Storm:
                 last = await self._redis.xrevrange(Keys().alerts, count=1)
                 now = (len(posts), last[0][0] if last else b"", fields.get(b"cursor"))
                 at_end = not last or fields.get(b"cursor") == last[0][0]
-                settled = at_end and all(post.state in SETTLED for post in posts)
+                plans = [
+                    msgspec.msgpack.decode(data, type=PlanState)
+                    for name, data in fields.items()
+                    if name.startswith(b"plan ")
+                ]
+                # what rings soon is told by no edit before
+                waits = any(thread.fresh for plan in plans for thread in plan.threads.values())
+                settled = at_end and not waits and all(post.state in SETTLED for post in posts)
                 steady = steady + 1 if settled and now == before else 0
                 before = now
 
