@@ -1,5 +1,6 @@
 """From a ``config.toml`` and real roles to the answer of every command."""
 
+import asyncio
 from pathlib import Path
 
 from tests.bot.fake_updates import CHANNEL, OPERATORS, Sent
@@ -114,7 +115,8 @@ async def test_buttons_stay_under_a_post_through_edits_and_restarts_and_are_answ
             return (await system.telegram.popup(press)).text
 
         while "too old" in (text := await asked("why", next(users))):
-            pass  # until it is settled that the post arrived before the bot was killed
+            # until it is settled that the post arrived before the bot was killed
+            await asyncio.sleep(0.2)
         assert text.startswith("🟠 liq on BTC") and len(text) <= 200
         assert (await asked("mute", next(users))).startswith("Sorry, only operators")
         while "again" in (text := await asked("mute", 11)):  # until it has not waited for the bot

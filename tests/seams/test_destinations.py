@@ -98,7 +98,7 @@ async def test_a_webhook_and_its_address_is_told_to_nobody(tmp_path: Path, name:
                 _, status = await system.command("status", "--json")
         stored = await system.stored()
     body = system.webhook.bodies[0]
-    assert body["text"].startswith("🔴 BTC liquidations ≥\u00a0$6M in 10\u00a0min")
+    assert body["text"].startswith("🔴 BTC liquidations ≥ $6M in 10 min")
     assert (body["rule"], body["level"], body["turn"]) == ("liq", "critical", "open")
     notice = next(sent.text for sent in system.telegram.sent if sent.chat == OPERATORS)
     assert called in notice
