@@ -237,8 +237,7 @@ class Engine:
         """What is open now, and the prices. It costs as much as is open, and a little for each
         asset."""
         episodes = self._open_episodes(self._awake, self._judge.firing)
-        prices = self._watchlist.prices(self._now)
-        return replace(episodes, prices=prices, releases=self._releases())
+        return replace(episodes, prices=self._watchlist.prices(self._now))
 
     def _open_episodes(
         self, metric_instances: Iterable[MetricInstance], composites: Iterable[CompositeInstance]
@@ -249,7 +248,9 @@ class Engine:
             tuple([beside_release(timeline.alert(alert, own=True), releases) for alert in alerts])
             for alerts in (episodes.episodes, episodes.stale)
         )
-        return OpenEpisodes(seen=timeline.now(episodes.seen), episodes=standing, stale=stale)
+        return OpenEpisodes(
+            seen=timeline.now(episodes.seen), episodes=standing, stale=stale, releases=releases
+        )
 
     def observed(self) -> list[Observed]:
         """What every metric is now, and was since this was last called; it changes no alert."""

@@ -12,20 +12,11 @@ from collections.abc import Sequence
 from rules.market import Market
 from rules.windows import Ring
 from streams.durations import HOUR, MINUTE
-from streams.events import Ms
+from streams.events import FITS, Ms
 
 ALIKE = 1.03
 """Prices are the same if one is at most so many times the other: in a fall those of one minute are
 not taken in the same second."""
-
-FITS = 1.05
-"""Prices of before go on in the one now if their newest, or what the same table shows as the price
-now, is at most so many times it, either way."""
-
-ANOTHER = 1.25
-"""Where their newest is so many times the price now, either way, they are of another coin or in
-another unit, whoever says the same. By less a price moves within a candle, of which the past knows
-nothing."""
 
 NEAR = 1.01
 LATELY: Ms = 30 * MINUTE

@@ -34,7 +34,7 @@ from rules.metrics.cause import cause_of
 from rules.metrics.correlation import CORRELATIONS
 from rules.metrics.market_wide import PriceDownShare
 from rules.metrics.sector import SectorMetric
-from rules.past_prices import ANOTHER, PastPrices
+from rules.past_prices import PastPrices
 from rules.records import Trail
 from rules.returns import DAYS, RETURNS
 from rules.rule import Fires, Row, Rule, agreed_level, agreement, counted
@@ -43,6 +43,7 @@ from rules.settlements import SETTLEMENTS
 from rules.state import Place
 from streams.durations import DAY, MINUTE
 from streams.events import (
+    ANOTHER_UNIT,
     ContextFacts,
     Event,
     FundingHistory,
@@ -635,7 +636,8 @@ class WatchList:
             for at, price in zip(count(first, event.every), event.prices, strict=False)
             if price is not None and 0 < price < inf and 0 < at - ahead <= now
         }
-        if not prices or not live or not 1 / ANOTHER < prices[max(prices)] / live < ANOTHER:
+        newest = prices[max(prices)] if prices else 0.0
+        if not live or not 1 / ANOTHER_UNIT < newest / live < ANOTHER_UNIT:
             return  # of another coin, or in another unit
         # what is younger may be the price now
         before = [(at, price) for at, price in sorted(prices.items()) if at <= now - MAX_AGE]

@@ -261,6 +261,16 @@ class InterestHistory(Event, frozen=True, kw_only=True, tag="interest_history"):
     """The oldest first, each time once."""
 
 
+FITS = 1.05
+"""Prices of before go on in the one now if their newest, or what the same table shows as the price
+now, is at most so many times it, either way."""
+
+ANOTHER_UNIT = 1.25
+"""Where their newest is so many times the price now, either way, they are of another coin or in
+another unit, whoever says the same. By less a price moves within a candle, of which the past knows
+nothing."""
+
+
 class PriceHistory(Event, frozen=True, kw_only=True, tag="price_history"):
     """Prices of before, evenly apart, in the same way. ``at`` is the time of the last one."""
 

@@ -25,6 +25,8 @@ from streams.clock import Clock
 from streams.contracts import past_rates
 from streams.durations import DAY, HOUR, MINUTE
 from streams.events import (
+    ANOTHER_UNIT,
+    FITS,
     AnyEvent,
     Fault,
     FaultCode,
@@ -82,13 +84,6 @@ ALIKE = 1.1
 """The newest open interest of a history, of the last half hour, is at most so many times what was
 live of late, either way. What moved by more is filled live, rather than from a table of another
 kind."""
-
-FITS = 1.05
-"""Prices of before go on in the live one if their newest, or what the same table shows as the price
-now, is at most so many times it, either way …"""
-
-UNIT = 1.25
-"""… and are not told at all, where it is so many times it: in another unit, or of another coin."""
 
 SPIKE = 1.1
 """A value so far, either way, from both beside it, which are nearer to each other, is none."""
@@ -354,7 +349,7 @@ class Backfill:
             raise Malformed("its price of now is not known")
         newest, shown = past[max(past)], _shown(candles, past, now)
         words = f"its price was {newest:.6g} just now, and is {live:.6g}"
-        if _apart(newest, live) >= UNIT:
+        if _apart(newest, live) >= ANOTHER_UNIT:
             raise _ApartError(words)
         for every, first in ((STEP, since), (CANDLE, max(since, now - FINE))):
             last = now // every * every
