@@ -5,11 +5,15 @@ passed, and venues repeat what is stale. So a reading is listened to when it has
 counts moves only as far as all readings of the last ``HELD`` ms say, the mildest of them, so that a
 slide is followed that far behind. Where even that is out of all proportion it must have lasted
 longer. Until then a second venue may confirm it (``latest``, ``rules.metrics.open_interest``). What
-left like that and came back to about what it was before was an error, though it was believed, and
-what was remembered of it meanwhile is mended. None is zero: venues send 0 when they do not know.
+left in one step and came back to about what it was before was an error, though it was believed, and
+what was remembered of it meanwhile is mended. A smaller step is none where the price moves too: in
+a crash positions are closed at once, and opened again soon. None is zero: venues send 0 when they
+do not know.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
+from math import inf
 
 import msgspec
 
@@ -34,12 +38,28 @@ AGREE = 1.02
 began wrong would be a change when it is mended. So much above a level and below it readings may be
 at the same time and confirm it."""
 
+STEP = 1.07
+"""A level that moves at once by more than so many times has left what it was, if the price stands
+still. What is closed bit by bit, as in a slide, moves by less from one reading to the next."""
+
+STEP_BACK_WITHIN: Ms = 15 * MINUTE
+"""What left by such a step, in proportion, and is back within so long was an error. Less long than
+what is out of all proportion: so much may be opened and closed again within an hour."""
+
 BACK_WITHIN: Ms = HOUR
 """What left out of all proportion and is back within so long was an error: positions that were
 closed within a minute are not all opened again within another one."""
 
 BACK = 1.2
-"""It is back where neither is more than so many times the other: the market has moved meanwhile."""
+"""It is back where neither is more than so many times the other: the market has moved meanwhile.
+After a smaller move, where a third of it is left at most."""
+
+SUPPORT: Ms = 120_000
+"""What another venue, or the price, did within so long supports what one shows now: two polls of a
+slow feed."""
+
+STILL_PRICE = 0.01
+"""A price that has moved by less stands still."""
 
 _READINGS = 3
 
@@ -48,14 +68,44 @@ MEMOS = "oi."
 
 
 class Departure(msgspec.Struct, array_like=True):
-    """A move out of all proportion that was believed."""
+    """A move in one step that was believed."""
 
     since: Ms
     """When the first of its readings came."""
     before: float
     """What was believed before."""
     jumped: Ms
-    """When what is believed last moved out of all proportion."""
+    """When what is believed last moved by a step."""
+    reached: float = 0.0
+    """The furthest of what was believed since then; 0: unknown, and out of all proportion."""
+
+    @property
+    def small(self) -> bool:
+        """Whether it is in proportion."""
+        return self.reached > 0 and _alike(self.before, self.reached)
+
+    @property
+    def within(self) -> Ms:
+        """How long it may be an error."""
+        return STEP_BACK_WITHIN if self.small else BACK_WITHIN
+
+    def back(self, base: float) -> bool:
+        """Whether that is about what it was before."""
+        moved = _apart(self.before, self.reached) if self.reached else inf
+        return _alike(self.before, base, min(BACK, moved ** (1 / 3)))
+
+
+Still = Callable[[Ms], bool]
+"""Whether the price has not moved for ``SUPPORT``, up to a moment."""
+
+
+def _unknown(now: Ms) -> bool:
+    return False
+
+
+def stands_still(before: float | None, now: float | None) -> bool:
+    """Whether a price has not moved; not where it is unknown."""
+    return before is not None and now is not None and abs(now - before) < STILL_PRICE * before
 
 
 class Interest(msgspec.Struct, array_like=True):
@@ -87,6 +137,16 @@ class Interest(msgspec.Struct, array_like=True):
         return self.level if newest[0] - self.recent[0][0] >= HELD else None
 
     @property
+    def left_for(self) -> Ms:
+        """How long readings have said that the level left what it was, without those of late that
+        are back there and wait to be held. 0 if it has not left."""
+        left = self.left
+        if left is None:
+            return 0
+        away = [at for at, base in (*self.recent, *self.odd) if not left.back(base)]
+        return away[-1] - left.since if away else 0
+
+    @property
     def latest(self) -> float | None:
         """The middle one of the last three readings, believed or not; None before there are."""
         last = self.recent[-_READINGS:]
@@ -114,13 +174,13 @@ class Interest(msgspec.Struct, array_like=True):
         if self.level is None and not self.recent and not self.odd and base > 0:
             self.recent, self.level = [(at, base)], base
 
-    def take(self, base: float, now: Ms) -> bool:
+    def take(self, base: float, now: Ms, still: Still = _unknown) -> bool:
         """A reading came; False if it is not to be believed, or not yet."""
         if base <= 0:
             return False
         before, since = self.level, self.odd_since if self.odd else now
         believed = self._take(base, now)
-        self._compare(before, since, now)
+        self._compare(before, since, now, still)
         if self.level is None or self.level != before or (believed and not self._between()):
             self.doubted_since = None
         elif self.doubted_since is None:
@@ -129,17 +189,24 @@ class Interest(msgspec.Struct, array_like=True):
             self.level = self.doubted_since = None
         return believed
 
-    def _compare(self, before: float | None, since: Ms, now: Ms) -> None:
+    def _compare(self, before: float | None, since: Ms, now: Ms, still: Still) -> None:
         """Whether the level has left what it was ``before``, at ``since``, or is back there."""
         level, left = self.level, self.left
         self.error = None
-        if left is not None and now - left.since > BACK_WITHIN:
+        if left is not None and now - left.since > left.within:
             left = None
-        if before is not None and level is not None and not _alike(before, level):
-            left = left or Departure(since, before, now)
-            left.jumped = now
+        if before is not None and level is not None and not _alike(before, level, STEP):
+            large = not _alike(before, level)
+            if large or still(now):
+                if left is None or (large and left.small and not left.back(level)):
+                    left = Departure(since, before, now, level)
+                left.jumped = now
+                if left.reached and _apart(left.before, level) > _apart(left.before, left.reached):
+                    left.reached = level
+            elif left is not None and left.small:
+                left = None  # the market moves: it is no error that comes or goes
         recent = left is not None and now - left.jumped <= MAX_AGE
-        if left and level and recent and _alike(left.before, level, BACK):
+        if left and level and recent and left.back(level):
             left, self.error = None, left
         self.left = left
 
@@ -186,6 +253,10 @@ class Interest(msgspec.Struct, array_like=True):
         """Whether the last readings lie on both sides of the level, and far from it."""
         bases = [x for _, x in self.recent]
         return self.level is not None and AGREE * min(bases) < self.level < max(bases) / AGREE
+
+
+def _apart(a: float, b: float) -> float:
+    return max(a, b) / min(a, b)
 
 
 def _alike(a: float, b: float, factor: float = OUT_OF_PROPORTION) -> bool:

@@ -21,7 +21,7 @@ import msgspec
 
 from rules.alerts import ALL
 from rules.basis import Basis
-from rules.interest import MAX_AGE, MEMOS, Interest
+from rules.interest import MAX_AGE, MEMOS, SUPPORT, Interest, stands_still
 from rules.timeline import VenueClock
 from rules.windows import LatestPrices, PriceWindow, Series
 from streams.durations import DAY, HOUR, MINUTE, SECOND
@@ -355,11 +355,14 @@ class Market(_Memos):
         self.one_side = event.one_side
         self.inverse = event.inverse
         held = event.base if event.usd is None or not event.inverse else event.usd
-        if self.interest.take(held, now):
+        if self.interest.take(held, now, self._stands_still):
             # it weighs the venues against each other
             self.oi_base, self.oi_usd = event.base, event.usd
         # what is doubted may be confirmed by another venue
         return held > 0
+
+    def _stands_still(self, now: Ms) -> bool:
+        return stands_still(self.prices.at(now - SUPPORT), self.prices.now(now))
 
     def _take_price(self, event: Price, now: Ms) -> bool:
         price = event.last if self.spot else self.basis.price(event.mark, event.index, now)

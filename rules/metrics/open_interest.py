@@ -3,11 +3,11 @@
 Coins of each market at both ends of the window, the same markets on both sides, both ends taken
 at the newest moment that all of them have reached. Each is what has been held for 20 s, so that no
 wrong reading is an end (``rules.interest``). What two venues show at once counts before that, as
-far as both say: a crash is everywhere. What is out of all proportion at one exchange alone, while
-the others and the price stand still, must have lasted longer (``ALONE``). A venue of which nobody
-knows whether it counts one side or both confirms others and is told beside them, and is added to
-none; where there are only such venues the percentage is the largest one's. With one price P0 for
-the asset at the start,
+far as both say: a crash is everywhere. A step down of one exchange alone, while the others and the
+price stand still, must have lasted longer (``ALONE``). A venue of which nobody knows whether it
+counts one side or both confirms others and is told beside them, and is added to none; where there
+are only such venues the percentage is the largest one's. With one price P0 for the asset at the
+start,
 ``net_usd = (coins after - coins before) * P0`` and the rest of the change in USD is only price.
 
 An inverse contract is counted in USD: its coins are more after a fall though nobody has opened
@@ -20,7 +20,7 @@ from functools import partial
 from typing import NamedTuple
 
 from rules.alerts import OpenInterestFacts, Scope
-from rules.interest import AGREE, LASTS, MAX_AGE, MEMOS
+from rules.interest import AGREE, LASTS, MAX_AGE, MEMOS, SUPPORT, stands_still
 from rules.market import Keep, Market, Memo, View, venues
 from rules.metric import LEAST_SHARE, OF_ASSET, Reading, fall, look_every
 from rules.windows import Series
@@ -33,19 +33,14 @@ SLOTS = 288
 PAST_STEP: Ms = 5 * MINUTE
 """What venues tell later has a value for each such time."""
 
-SUPPORT: Ms = 120_000
-"""What another venue did within so long supports what one shows now: two polls of a slow feed."""
-
 ALONE: Ms = MAX_AGE
-"""So long a fall out of all proportion of one exchange alone is not believed, from its first
-reading on, while the others and the price stand still: after three polls of a slow feed it is no
-passing error. A crash is in the price, or elsewhere as well."""
+"""So long a step down of one exchange alone (``rules.interest.STEP``) is not believed, nor while
+readings that came back within that time wait to be held, where the others and the price stand
+still: after three polls of a slow feed it is no passing error. A crash is in the price, or
+elsewhere as well."""
 
 OTHERS = 2
 """So many other exchanges, at least, must stand still: one may be what is stale."""
-
-STILL_PRICE = 0.01
-"""A price that has moved by less stands still."""
 
 _OPEN_INTEREST = Kind.OPEN_INTEREST
 _KINDS = frozenset({_OPEN_INTEREST})
@@ -284,18 +279,18 @@ class OpenInterestMetric:
         price: float | None,
         price_at: PriceAt,
     ) -> set[str]:
-        """The exchanges that fell out of all proportion, of late and alone."""
+        """The exchanges that fell by a step, of late and alone."""
         since: dict[str, Ms] = {}
         for market, *_ in fresh:
             left, level = market.interest.left, market.interest.level
             if left is None or level is None or level >= left.before:
                 continue
-            if left.since > start and now - left.since < ALONE:
+            if left.since > start and market.interest.left_for < ALONE:
                 since[market.exchange] = min(left.since, since.get(market.exchange, now))
         alone: set[str] = set()
         for exchange, first in since.items():
             before = max(start, first - SUPPORT)
-            still = _still(price_at(before), price_at(now))
+            still = stands_still(price_at(before), price_at(now))
             if still and self._others_still(exchange, fresh, before, price):
                 alone.add(exchange)
         return alone
@@ -419,11 +414,6 @@ def _moved(end: Ends, share: float) -> Ends:
     if end.latest is None or not share:
         return end
     return end._replace(after=end.after + share * (end.latest - end.after))
-
-
-def _still(before: float | None, now: float | None) -> bool:
-    """Whether the price has not moved; not where it is unknown."""
-    return before is not None and now is not None and abs(now - before) < STILL_PRICE * before
 
 
 def _by_venue(ends: list[Ends]) -> dict[str, float]:

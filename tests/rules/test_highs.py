@@ -1,14 +1,15 @@
 """How far something is below its high, whatever comes and goes meanwhile."""
 
+from collections.abc import Callable
 from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytest import approx, mark, raises
 
-from rules.highs import INTEREST, LATE, READY, High, Index, learn_interest
+from rules.highs import INTEREST, LATE, READY, High, Index, learn_group, learn_interest
 from streams.durations import DAY, HOUR, MINUTE, SECOND
-from tests.rules.facts import START, Fed, oi
+from tests.rules.facts import START, Fed, oi, price
 
 VALUE = st.floats(0.01, 1e9)
 
@@ -177,3 +178,42 @@ def test_an_exchange_wrong_by_a_factor_sets_no_high(factor, lasts):
         learn_interest(fed.view, t)
     high = fed.view.keep(INTEREST).high
     assert (high.value, high.last) == (approx(1.0), approx(1.0))
+
+
+@mark.parametrize("factor", [1.12, 1.4])
+def test_an_exchange_that_is_wrong_in_a_step_sets_no_high(factor):
+    assert risen(lambda minute: factor if 10 <= minute < 22 else 1.0) == (
+        approx(1.0), approx(1.0), START + 20 * SECOND
+    )  # fmt: skip
+
+
+@mark.parametrize("factor", [1.12, 1.4, 1.8])
+@mark.parametrize("restart", [None, 15, 26])
+def test_a_rise_that_was_doubted_is_dated_when_it_came(factor, restart):
+    def share(minute: int) -> float:
+        return factor if 10 <= minute < 40 else 0.97 * factor if minute >= 40 else 1.0
+
+    high, last, at = risen(share, restart)
+    assert (high, last) == approx(((factor * 2 + 1) / 3, (0.97 * factor * 2 + 1) / 3))
+    assert START + 10 * MINUTE < at <= START + 12 * MINUTE
+
+
+def risen(share: Callable[[int], float], restart: int | None = None) -> tuple[float, float, int]:
+    """The high and the newest value of an index over 80 minutes, in which an exchange with two
+    thirds of all held that ``share`` of what it did at first, while the price stood still; and when
+    the high was. With the minute of a restart."""
+    fed, group = Fed("oi_net_15m_pct"), Index()
+    for t in range(START, START + 80 * MINUTE, 10 * SECOND):
+        minute = (t - START) // MINUTE
+        fed.feed(price("binance", t, 90_000.0), oi("binance", t, 1000.0 * share(minute)))
+        fed.feed(oi("bybit", t, 500.0))
+        learn_interest(fed.view, t)
+        learn_group(group, [fed.view], t)
+        if minute == restart and t % MINUTE == 0:
+            again = Index()
+            again.load(fed.view.keep(INTEREST).dump())
+            fed.view.memos[INTEREST.name], group = again, dumped_and_loaded(group)
+    high = fed.view.keep(INTEREST).high
+    assert (group.high.value, group.high.last) == approx((high.value, high.last))
+    assert group.high.at == high.at
+    return high.value, high.last, high.at

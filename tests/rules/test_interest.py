@@ -17,6 +17,7 @@ from pytest import approx, mark
 from rules.engine import Engine
 from rules.interest import BACK_WITHIN, HELD, LASTS, MAX_AGE, OUT_OF_PROPORTION, Interest
 from rules.metrics.open_interest import ALONE
+from rules.rule import Rule
 from streams.durations import MINUTE, SECOND
 from streams.events import AnyEvent, OpenInterest, Tick
 from tests.rules.facts import START, Fed, oi, price
@@ -452,6 +453,10 @@ def test_wrong_readings_with_a_true_one_each_twenty_seconds_move_nothing(every, 
 
 
 FOUR = {"binance": 0.4, "bybit": 0.2, "okx": 0.12, "gate": 0.28}
+TEN = {
+    "binance": 0.3, "bybit": 0.16, "okx": 0.12, "gate": 0.1, "bitget": 0.1, "hyperliquid": 0.08,
+    "htx": 0.05, "kraken": 0.04, "deribit": 0.03, "bitfinex": 0.02,
+}  # fmt: skip
 BEGAN = START + 20 * MINUTE
 Shares = Callable[[int], float]
 """A share of what was there before, so many ms after something began."""
@@ -479,19 +484,21 @@ def rung(
     lasting: int = 45 * MINUTE,
     engine: Engine | None = None,
     since: int = START,
+    parts: dict[str, float] = FOUR,
+    rule: Rule = RULE,
 ) -> list[tuple[int, str]]:
-    """When it rings, since something began, and of which turn. Four exchanges tell each ``every``
-    what they hold, Bybit faster; of Gate nobody knows which sides it counts."""
+    """When it rings, since something began, and of which turn. Exchanges tell each ``every`` what
+    they hold, Bybit faster; of Gate nobody knows which sides it counts."""
     events: list[AnyEvent] = []
     for t in range(since, START + lasting, SECOND):
-        for n, (venue, part) in enumerate(FOUR.items()):
+        for n, (venue, part) in enumerate(parts.items()):
             share = shares.get(venue, still)(t - BEGAN)
             events.append(price(venue, t, 90_000.0 * prices(t - BEGAN)))
             if (t // SECOND - n) % (every // SECOND) == 0 or (venue == "bybit" and t % 5000 == 0):
                 calm_share = share * (1 + 0.0005 * (t // SECOND % 7 - 3))
                 events.append(oi(venue, t, COINS * part * calm_share, one_side=venue != "gate"))
         events.append(Tick(seen=t))
-    alerts = run(engine or Engine([RULE], [*FOUR]), events)
+    alerts = run(engine or Engine([rule], [*parts]), events)
     return [(alert.seen - BEGAN, alert.turn.value) for alert in alerts]
 
 
@@ -512,6 +519,111 @@ def test_what_was_too_little_for_long_is_over_when_it_is_mended_and_no_rise_and_
     assert ALONE - 15 * SECOND <= opened <= ALONE + 30 * SECOND
     assert [turn for _, turn in closed] == ["close"]
     assert closed[0][0] <= 5 * MINUTE + LASTS + 60 * SECOND
+
+
+@mark.parametrize("every", [FASTEST, 15 * SECOND, SLOWEST])
+@mark.parametrize("factor", [0.5, 0.7, 0.8])
+def test_too_little_at_one_exchange_for_two_minutes_rings_neither_then_nor_when_it_is_mended(
+    factor, every
+):
+    assert rung({"binance": wrong(factor, 150 * SECOND)}, every=every) == []
+
+
+@mark.parametrize("factor", [0.5, 0.7])
+def test_too_little_at_one_exchange_of_ten_rings_never(factor):
+    assert rung({"binance": wrong(factor, 150 * SECOND)}, parts=TEN) == []
+
+
+@mark.parametrize("restart", [60, 170, 200])
+def test_a_doubt_outlives_a_restart(restart):
+    first, halfway = Engine([RULE], [*FOUR]), 20 * MINUTE + restart * SECOND
+    shares = {"binance": wrong(0.7, 150 * SECOND)}
+    assert rung(shares, lasting=halfway, engine=first) == []
+    again = Engine([RULE], [*FOUR])
+    assert not again.load(first.dump())
+    assert rung(shares, engine=again, since=START + halfway) == []
+
+
+@mark.parametrize("every", [15 * SECOND, SLOWEST])
+@mark.parametrize("factor", [1.12, 1.4])
+def test_a_little_too_much_at_one_exchange_of_two_is_no_fall_an_hour_later(factor, every):
+    alerts = rung(
+        {"binance": wrong(factor, 10 * MINUTE)},
+        every=every,
+        lasting=95 * MINUTE,
+        parts={"binance": 0.5, "bybit": 0.5},
+        rule=quick_rule("oi_net_1h_pct", "below", -1.0, critical=FALL_PCT),
+    )
+    assert alerts == []
+
+
+def test_of_one_exchange_that_nobody_can_gainsay_a_wrong_fall_is_over_when_it_is_mended():
+    (opened, _), *more = rung({"binance": wrong(0.7, 150 * SECOND)}, parts={"binance": 1.0})
+    assert opened <= HELD + 15 * SECOND
+    assert [turn for _, turn in more] == ["close"]
+    assert more[0][0] <= 150 * SECOND + HELD + 45 * SECOND
+
+
+@mark.parametrize("left", [0.8, 0.7])
+def test_a_step_of_one_exchange_alone_rings_when_it_has_lasted(left):
+    (opened, _), *more = rung({"binance": fallen(left)})
+    assert ALONE <= opened <= ALONE + HELD + 30 * SECOND
+    assert [turn for _, turn in more] == ["close"]
+
+
+@mark.parametrize("left", [0.8, 0.7])
+@mark.parametrize("prices", [0.98, 1.02])
+def test_a_step_of_one_exchange_rings_at_once_where_the_price_moves(left, prices):
+    (opened, _), *_ = rung({"binance": fallen(left)}, fallen(prices))
+    assert opened <= HELD + 30 * SECOND
+
+
+def test_a_step_of_one_exchange_rings_at_once_where_another_of_ten_falls_a_bit():
+    (opened, _), *_ = rung({"binance": fallen(0.7), "okx": fallen(0.97)}, parts=TEN)
+    assert opened <= HELD + 30 * SECOND
+
+
+def test_a_doubt_ends_as_soon_as_the_price_moves():
+    (opened, _), *_ = rung({"binance": fallen(0.7)}, lambda t: 1.0 if t < MINUTE else 0.97)
+    assert MINUTE <= opened <= MINUTE + 15 * SECOND
+
+
+def test_a_slide_of_one_exchange_alone_rings_as_it_goes():
+    """By 5 % a minute, of 40 % of all: 5 % of all are gone after 3 minutes."""
+    (opened, _), *_ = rung({"binance": lambda t: max(0.5, 1 - 0.05 * max(0, t) / MINUTE)})
+    assert opened <= 3 * MINUTE + HELD + 30 * SECOND
+
+
+@mark.parametrize("wrong_too", [{}, {"kraken": wrong(0.5, 150 * SECOND)}])
+def test_ten_per_cent_within_seconds_at_ten_exchanges_rings_within_seconds(wrong_too):
+    shares = dict.fromkeys(TEN, fallen(0.9)) | wrong_too
+    (opened, _), *_ = rung(shares, fallen(0.9), every=FASTEST, lasting=25 * MINUTE, parts=TEN)
+    assert opened <= 7 * SECOND
+
+
+def test_what_is_opened_and_closed_again_at_once_while_the_price_runs_is_no_error():
+    """The fall back to what it was ten minutes before rings, and its window knows the rise."""
+    short = quick_rule("oi_net_5m_pct", "below", -1.0, critical=FALL_PCT)
+
+    def flush(t: int) -> float:
+        return 1.1 if 0 <= t < 10 * MINUTE else 1.0
+
+    shares = dict.fromkeys(FOUR, flush)
+    (opened, _), (closed, turn) = rung(shares, flush, lasting=40 * MINUTE, rule=short)
+    assert 10 * MINUTE <= opened <= 10 * MINUTE + HELD + 15 * SECOND
+    assert (turn, closed >= opened + 4 * MINUTE) == ("close", True)
+
+
+def test_a_step_that_is_gone_by_half_is_no_error():
+    interest = Interest()
+    for n in range(60):
+        interest.take(1000.0, START + n * FASTEST, bool)
+    for share, since in ((0.7, 60), (0.85, 80), (0.97, 100)):
+        for n in range(since, since + 20):
+            interest.take(1000.0 * share, START + n * FASTEST, bool)
+            if interest.error is not None:
+                assert (share, interest.error.before) == (0.97, 1000.0)
+    assert (interest.left, interest.level) == (None, 970.0)
 
 
 def test_a_series_is_mended_after_a_restart_in_the_middle():
