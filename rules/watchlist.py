@@ -34,6 +34,7 @@ from rules.metrics.cause import cause_of
 from rules.metrics.correlation import CORRELATIONS
 from rules.metrics.market_wide import PriceDownShare
 from rules.metrics.sector import SectorMetric
+from rules.past_interest import PastInterests
 from rules.past_prices import PastPrices
 from rules.records import Trail
 from rules.returns import DAYS, RETURNS
@@ -545,6 +546,8 @@ class WatchList:
         )
         self._past_prices: dict[str, PastPrices] = {}
         """By asset; not dumped: what waits at a stop is not believed."""
+        self._past_interests: dict[str, PastInterests] = {}
+        """The same of open interest."""
         self._assets: dict[str, Asset | None] = {}
         self.routes: dict[tuple[str, str, str], InstrumentRoute | None] = {}
         """(asset, venue, symbol) → where its events go; None: nothing reads them."""
@@ -615,8 +618,13 @@ class WatchList:
         ahead = clock.time(now) - now
         past = [(row.at - ahead, row) for row in event.rows]
         past = [(at, row) for at, row in past if 0 < at <= now - MAX_AGE and 0 < row.held < inf]
-        for fills in self._fills:
-            fills.fill(market, [(at, row.held) for at, row in past])
+        interests = self._past_interests.setdefault(event.asset, PastInterests())
+        newest = event.rows[-1].held if event.rows else 0.0
+        left = event.live / newest if event.live and 0 < newest < inf else None
+        rows = [(at, row.held) for at, row in past]
+        for believed, held in interests.tell(market, rows, left, now):
+            for fills in self._fills:
+                fills.fill(believed, held)
         basis = market.basis.usual
         priced = [(at, row.price / basis) for at, row in past if row.price and 0 < row.price < inf]
         prices = [(round(at / MINUTE) * MINUTE, price) for at, price in priced]

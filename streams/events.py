@@ -254,11 +254,23 @@ class PastInterest(msgspec.Struct, frozen=True, array_like=True):
     """The mark price then, quote per coin; None: the venue does not tell it."""
 
 
+INTEREST_FITS = 1.1
+"""Open interest of before goes on in what is open now if its newest value is at most so many times
+it, either way."""
+
+ANOTHER_COUNT = 1.6
+"""Where its newest value is so many times what is open now, either way, it is counted otherwise,
+as both sides for one, whoever says the same. By less it falls between two rows of a table."""
+
+
 class InterestHistory(Event, frozen=True, kw_only=True, tag="interest_history"):
     """Open interest of the last day, in the same way. ``at`` is that of the newest."""
 
     rows: tuple[PastInterest, ...]
     """The oldest first, each time once."""
+    live: float | None = None
+    """What was open of late as this was asked for, counted alike: what is nearest to the newest row
+    of the last hour or two. None: of a role before it was told."""
 
 
 FITS = 1.05
@@ -457,6 +469,8 @@ class FaultCode(StrEnum):
     """A source beside the venues gives nothing that can be used: only what it says is missing."""
     HISTORY_REFUSED = "history_refused"
     """The venue tells nothing of the past of one kind, which is asked for at the start."""
+    HISTORY_APART = "history_apart"
+    """What it tells of the past of one kind does not go on in what is live."""
     VENUE_DRIFTS = "venue_drifts"
     """What a venue sends does not check out against the other venues, or against itself."""
     STATE_LOST = "state_lost"

@@ -107,7 +107,7 @@ _IN_WORDS = frozenset({FaultCode.VENUE_DRIFTS, FaultCode.STATE_LOST})
 
 
 def _named(subject: str, notice: Notice, words: Words) -> str:
-    if notice.fault is FaultCode.HISTORY_REFUSED:
+    if notice.fault in (FaultCode.HISTORY_REFUSED, FaultCode.HISTORY_APART):
         return say(words, f"kind.{subject}") if subject in {*Kind} else subject
     return words.reasons.term(subject) if notice.fault in _IN_WORDS else subject
 

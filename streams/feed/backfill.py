@@ -8,9 +8,10 @@ them. A venue that refuses, or whose answers cannot be read,
 costs its own history alone: it is logged once, and tried again after an hour. Operators hear of it
 where nothing of a kind comes.
 
-Prices that do not go on in what is live may be those of before a fall that is younger than the
-newest candle. They are told all the same, since another exchange may say so too; operators hear
-that they are not believed yet, and they are asked for again each minute, which a new candle ends.
+Prices and open interest that do not go on in what is live may be those of before a fall that is
+younger than the newest row of the table. They are told all the same, since another exchange may say
+so too; operators hear that they are in doubt, and they are asked for again each minute, which a new
+row ends. Only what is so far away that it is counted otherwise is not told.
 """
 
 import asyncio
@@ -25,8 +26,10 @@ from streams.clock import Clock
 from streams.contracts import past_rates
 from streams.durations import DAY, HOUR, MINUTE
 from streams.events import (
+    ANOTHER_COUNT,
     ANOTHER_UNIT,
     FITS,
+    INTEREST_FITS,
     AnyEvent,
     Fault,
     FaultCode,
@@ -80,11 +83,6 @@ OLD: Ms = 30 * MINUTE
 WAIT_S = 60
 """So long what is told later waits for what is live, to be held against it."""
 
-ALIKE = 1.1
-"""The newest open interest of a history, of the last half hour, is at most so many times what was
-live of late, either way. What moved by more is filled live, rather than from a table of another
-kind."""
-
 SPIKE = 1.1
 """A value so far, either way, from both beside it, which are nearer to each other, is none."""
 
@@ -109,8 +107,8 @@ LARGEST = 20
 
 SOON_S = 60.0
 SOON_AT_MOST = 15
-"""Prices that do not go on in what is live are asked for again after so long, so often in a row:
-three candles are over by then."""
+"""What does not go on in what is live is asked for again after so long, so often in a row: three
+rows of any table are over by then."""
 
 AGAIN_S = 3600.0
 """A history that did not come is asked for again after so long."""
@@ -126,7 +124,7 @@ _T = TypeVar("_T")
 
 
 class _ApartError(Malformed):
-    """Prices that do not go on in what is live."""
+    """What does not go on in what is live."""
 
 
 Known = Callable[[], Awaitable[Mapping[str, Ms]]]
@@ -156,9 +154,11 @@ class Backfill:
         self._asking: tuple[Kind, str] | None = None
         self._failures = Counter[Kind]()
         self._apart: list[HistoryRequest] = []
-        """Those whose prices do not go on in what is live, of this round."""
-        self._candles: dict[str, list[Candle]] = {}
-        """Theirs by symbol: of what is known nothing is asked for again."""
+        """Those that do not go on in what is live, of this round."""
+        self._unfit: set[tuple[Kind, str]] = set()
+        """Those that once did not, until they do."""
+        self._rows: dict[tuple[Kind, str], list[Decoded]] = {}
+        """What they told: of what is known nothing is asked for again."""
         self._later: list[HistoryRequest] = []
         """What waits for its hour."""
         self._said: set[Kind] = set()
@@ -172,9 +172,13 @@ class Backfill:
         wanted = [i for i in instruments if not i.macro]
         rank = {instrument.symbol: place for place, instrument in enumerate(wanted)}
         self._later = []
+        histories = self._venue.histories(wanted)
+        keys = {_key(history) for history in histories}
+        self._unfit &= keys
+        self._rows = {key: rows for key, rows in self._rows.items() if key in keys}
         self._waiting = [
             history
-            for history in self._venue.histories(wanted)
+            for history in histories
             if _key(history) not in self._done and _key(history) != self._asking
         ]
         self._waiting.sort(
@@ -188,7 +192,7 @@ class Backfill:
 
     async def run(self) -> None:
         """Never returns."""
-        soon, alarmed = 0, False
+        soon, alarmed = 0, set[Kind]()
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -207,9 +211,11 @@ class Backfill:
             self._said &= {history.kind for history in (*refused, *self._apart)}
             for kind in dict.fromkeys(history.kind for history in refused):
                 self._report(kind)
-            if bool(self._apart) is not alarmed:
-                self._publish(self._fault(Kind.PRICE, over=alarmed))
-                alarmed = not alarmed
+            in_doubt = {kind for kind, _ in self._unfit}
+            for kind in sorted(in_doubt ^ alarmed):
+                over = kind in alarmed
+                self._publish(self._fault(kind, over, FaultCode.HISTORY_APART))
+            alarmed = in_doubt
             soon = soon + 1 if self._apart else 0
             self._later += [*put_off, *refused]
             if 0 < soon <= SOON_AT_MOST:
@@ -232,12 +238,13 @@ class Backfill:
         if history.kind is Kind.PRICE and until is not None and until >= self._clock.seen() - OLD:
             self._asking = None
             self._done.add(_key(history))
+            self._unfit.discard(_key(history))
             return True  # nothing is missing
-        known_candles, asked = self._candles.pop(symbol, []), self._clock.seen()
-        newest = max((candle.at for candle in known_candles), default=since)
+        known_rows, asked = self._rows.pop(_key(history), []), self._clock.seen()
+        newest = max((at for row in known_rows if (at := _time(row)) is not None), default=since)
         rows: list[Decoded] = []
         try:
-            rows = [*known_candles, *await self._pages(history, max(since, newest))]
+            rows = [*known_rows, *await self._pages(history, max(since, newest))]
             if history.kind is Kind.OPEN_INTEREST:
                 await self._tell_interest(symbol, rows)
             elif history.kind is Kind.PRICE:
@@ -247,21 +254,27 @@ class Backfill:
             apart = isinstance(error, _ApartError)
             if apart:
                 self._apart.append(history)
-                candles = (row for row in rows if isinstance(row, Candle))
-                self._candles[symbol] = [c for c in candles if c.at + CANDLE <= asked]
+                self._unfit.add(_key(history))
+                self._rows[_key(history)] = [
+                    row for row in rows if (at := _time(row)) is not None and at + CANDLE <= asked
+                ]
             else:
                 self._failures[history.kind] += 1
             if self._failures[history.kind] == _FAILURES:
                 self._report(history.kind)
             if history.kind not in self._said:
                 self._said.add(history.kind)
-                what = f"{self._venue.SPEC.title} gives no history of {_WORDS[history.kind]}"
+                words, title = _WORDS[history.kind], self._venue.SPEC.title
+                what = f"{title} gives no history of {words}"
+                if apart:
+                    what = f"{title}'s history of {words} does not go on in what is live"
                 log.warning(f"{what}: {printable(str(error))}", symbol=symbol)
             return apart  # asked for again sooner
         finally:
             self._asking = None
         self._failures[history.kind] = 0
         self._done.add(_key(history))
+        self._unfit.discard(_key(history))
         if history.kind not in self._came:
             self._came.add(history.kind)
             self._publish(self._fault(history.kind, over=True))
@@ -274,9 +287,11 @@ class Backfill:
         if kind not in self._came:
             self._publish(self._fault(kind))
 
-    def _fault(self, kind: Kind, over: bool = False) -> Fault:
+    def _fault(
+        self, kind: Kind, over: bool = False, code: FaultCode = FaultCode.HISTORY_REFUSED
+    ) -> Fault:
         return fault(
-            FaultCode.HISTORY_REFUSED,
+            code,
             self._clock.seen(),
             venue=self._venue.SPEC.name,
             subject=kind,
@@ -307,7 +322,8 @@ class Backfill:
             )
 
     async def _tell_interest(self, symbol: str, rows: Sequence[Decoded]) -> None:
-        """Malformed where it is of long ago, or does not go on in what is live."""
+        """Malformed where it is of long ago; _ApartError where it does not go on in what is
+        live."""
         of = self._listing.instruments.get(symbol)
         if of is None:
             return
@@ -320,8 +336,12 @@ class Backfill:
             raise Malformed("its open interest of now is not known")
         held = past[-1].held
         low, high = live if not of.inverse else contracts.in_usd(symbol, live)
-        if not low / ALIKE <= held <= high * ALIKE:
-            raise Malformed(f"its open interest was {held:.6g} just now, and is {low:.6g}")
+        if low <= 0:
+            raise Malformed("its open interest of now is not known")
+        nearest = min(max(held, low), high)
+        apart = _ApartError(f"its open interest was {held:.6g} just now, and is {nearest:.6g}")
+        if _apart(held, nearest) >= ANOTHER_COUNT:
+            raise apart
         self._publish(
             InterestHistory(
                 venue=of.venue,
@@ -330,8 +350,11 @@ class Backfill:
                 at=past[-1].at,
                 seen=self._clock.seen(),
                 rows=tuple(past),
+                live=nearest,
             )
         )
+        if _apart(held, nearest) > INTEREST_FITS:
+            raise apart
 
     async def _tell_prices(self, symbol: str, rows: Sequence[Decoded], since: Ms) -> None:
         """Malformed where they are of long ago; _ApartError where they do not go on in what is
@@ -394,6 +417,11 @@ class Backfill:
 
 def _key(history: HistoryRequest) -> tuple[Kind, str]:
     return history.kind, history.request.symbol
+
+
+def _time(row: Decoded) -> Ms | None:
+    """Of when a row of a history of prices or open interest is; None: it is unreadable."""
+    return row.at if isinstance(row, OpenInterest | Price | Candle) else None
 
 
 def _interest(rows: Sequence[Decoded], now: Ms) -> list[PastInterest]:

@@ -842,6 +842,7 @@ WHY = {
     FaultCode.VENUE_FAILED: "KeyError: 'e'",
     FaultCode.TICKER_SHARED: "NEIROUSDT at 0.0012 USD, NEIRO of binance at 0.41",
     FaultCode.HISTORY_REFUSED: "its prices are of long ago",
+    FaultCode.HISTORY_APART: "its open interest was 92000 just now, and is 73000",
     FaultCode.SOURCE_SILENT: "it sent a web page instead of data",
     FaultCode.CLOCK_SET_BACK: "by 3 h 20 min; what waits is dated anew",
     FaultCode.CLOCK_SET_AHEAD: "by 10 s",
@@ -859,7 +860,7 @@ WHY = {
 }
 SUBJECT = {
     FaultCode.VENUE_DRIFTS: "age of prices", FaultCode.STATE_LOST: "embedded Redis",
-    FaultCode.HISTORY_REFUSED: "price",
+    FaultCode.HISTORY_REFUSED: "price", FaultCode.HISTORY_APART: "open_interest",
 }  # fmt: skip
 
 BOOK, OPEN_INTEREST = Kind.DEPTH, Kind.OPEN_INTEREST

@@ -432,7 +432,65 @@ async def test_open_interest_of_long_ago_or_in_other_units_is_refused() -> None:
             assert await published(archive, 200, kind=InterestHistory) == []
         (entry,) = [entry for entry in logs if "interest" in entry["event"]]
         assert words in entry["event"]
-        assert entry["event"].startswith("Bybit gives no history of open interest: ")
+        apart = "Bybit's history of open interest does not go on in what is live: "
+        begins = apart if "and is" in words else "Bybit gives no history of open interest: "
+        assert entry["event"].startswith(begins)
+
+
+@pytest.mark.parametrize("venue", OF_INTEREST)
+@pytest.mark.parametrize("left", [0.85, 0.55])
+@virtual
+async def test_open_interest_of_before_a_fall_is_asked_for_until_it_goes_on_in_it(
+    venue: str, left: float
+) -> None:
+    """It is told meanwhile if it is no other count; operators hear, and hear when it is over."""
+    archive = Archive(venue, "BTC")
+    archive.interest, began = True, archive.clock.seen()
+    held = archive.held
+    archive.held = lambda at: held(at) / 1050 * (1000 if at <= began else 1000 * left)
+    of_contract = archive.instruments[0]
+    size = of_contract.contract_size / 50_000 if of_contract.inverse else 1.0
+    archive.hear(1000.0 * left * size)
+    events: list[AnyEvent] = []
+    task = asyncio.create_task((backfill := of(archive, events)).run())
+    backfill.take(archive.listing(), archive.instruments)
+    await asyncio.sleep(45)
+    early = [event for event in events if isinstance(event, InterestHistory)]
+    assert [e.live and e.live / e.rows[-1].held for e in early] == (
+        [pytest.approx(left, abs=0.06)] if left > 0.6 else []
+    )
+    faults = [e for e in events if isinstance(e, Fault) and e.code is FaultCode.HISTORY_APART]
+    assert [(e.venue, e.subject, e.over) for e in faults] == [(venue, "open_interest", False)]
+    assert "just now, and is" in faults[0].detail
+    await asyncio.sleep(6 * SOON_S)
+    histories = [event for event in events if isinstance(event, InterestHistory)]
+    last = histories[-1]
+    assert last.live == pytest.approx(last.rows[-1].held, rel=0.1)
+    assert len(last.rows) >= 12 * 24, "what was told before is told again with it"
+    asked = len([1 for _, request in archive.asked if "nterest" in request.path])
+    faults = [e for e in events if isinstance(e, Fault) and e.code is FaultCode.HISTORY_APART]
+    assert [e.over for e in faults] == [False, True]
+    await asyncio.sleep(10 * SOON_S)
+    await ended(task)
+    assert len([1 for _, request in archive.asked if "nterest" in request.path]) == asked
+
+
+@virtual
+async def test_open_interest_in_doubt_that_is_then_refused_is_not_said_to_be_over() -> None:
+    archive = Archive("binance", "BTC")
+    archive.interest = True
+    archive.hear(1200.0)
+    events: list[AnyEvent] = []
+    task = asyncio.create_task((backfill := of(archive, events)).run())
+    backfill.take(archive.listing(), archive.instruments)
+    await asyncio.sleep(45)
+    archive.spoil = lambda request, body: Unavailable("it answered HTTP 404")
+    await asyncio.sleep(5 * SOON_S)
+    await ended(task)
+    faults = [e for e in events if isinstance(e, Fault) and e.subject == "open_interest"]
+    assert [(e.code, e.over) for e in faults] == [
+        (FaultCode.HISTORY_APART, False), (FaultCode.HISTORY_REFUSED, False)
+    ]  # fmt: skip
 
 
 @virtual
@@ -545,7 +603,10 @@ async def test_prices_that_do_not_go_on_in_what_is_live_are_refused() -> None:
             assert await published(archive, 200, kind=PriceHistory) == []
         (entry,) = [entry for entry in logs if "prices" in entry["event"]]
         assert words in entry["event"]
-        assert entry["event"].startswith("Bybit gives no history of prices: ")
+        apart = "Bybit's history of prices does not go on in what is live: "
+        refused = mark is None or "its prices" in words
+        begins = "Bybit gives no history of prices: " if refused else apart
+        assert entry["event"].startswith(begins)
 
 
 def candles_of(*prices: tuple[float, float]) -> list[Candle]:
