@@ -25,7 +25,8 @@ class BitgetServer(ProtocolServer):
 
     ``skip``: contracts whose next change of the book gets lost. ``anew``: contracts whose book
     counts anew with its next change. ``silent``: it says nothing and answers nothing. ``refused``:
-    contracts that no topic knows. ``overdone``: what it was asked too often or too much.
+    contracts that no topic knows. ``quiet``: contracts of whose books nothing changes.
+    ``overdone``: what it was asked too often or too much.
     """
 
     def __init__(self, *symbols: str) -> None:
@@ -37,6 +38,7 @@ class BitgetServer(ProtocolServer):
         self.answers_pings = True
         self.replayed: list[bytes] = []
         self.refused: set[str] = set()
+        self.quiet: set[str] = set()
         self._said: list[bytes] = []
 
     def answer(self, request: web.Request) -> web.Response:
@@ -62,9 +64,11 @@ class BitgetServer(ProtocolServer):
                 rows = frames.bitget_settled(symbol, self.now, self.hours.get(symbol, 8))
         return web.Response(body=frames.bitget_answer(rows, self.now))
 
-    def liquidate(self, *coins: float, symbol: str = "BTCUSDT", late: Ms = 0) -> bytes:
+    def liquidate(
+        self, *coins: float, symbol: str = "BTCUSDT", long: bool = True, late: Ms = 0
+    ) -> bytes:
         """To all who have subscribed, of so long ago; the frame is returned."""
-        frame = frames.bitget_forced(symbol, *coins, at=self.now - late)
+        frame = frames.bitget_forced(symbol, *coins, at=self.now - late, long=long)
         self._said.append(frame)
         return frame
 
@@ -148,6 +152,8 @@ class _Client(ProtocolConnection):
 
     async def _go_on(self, symbol: str) -> None:
         server, last = self._server, self._books[symbol]
+        if symbol in server.quiet:
+            return
         self._books[symbol] = last + 3
         if symbol in server.skip:
             server.skip.discard(symbol)

@@ -23,7 +23,8 @@ class OkxServer(ProtocolServer):
 
     ``skip``: contracts whose next change of the book gets lost. ``silent``: it says nothing and
     answers nothing. ``replayed``: liquidations that each new subscription begins with. ``refused``:
-    contracts that no channel knows. ``answered_mark``: the mark price of REST. ``overdone``: what
+    contracts that no channel knows. ``quiet``: contracts of whose books nothing changes.
+    ``answered_mark``: the mark price of REST. ``overdone``: what
     it was asked too often or too much.
     """
 
@@ -35,6 +36,7 @@ class OkxServer(ProtocolServer):
         self.answered_mark = 100.0
         self.replayed: list[bytes] = []
         self.refused: set[str] = set()
+        self.quiet: set[str] = set()
         self._said: list[tuple[str, bytes]] = []
 
     def answer(self, request: web.Request) -> web.Response:
@@ -59,9 +61,9 @@ class OkxServer(ProtocolServer):
             return web.Response(body=frames.okx_answer(settled))
         return web.Response(body=frames.okx_answer(rows[request.path_qs]))
 
-    def liquidate(self, *coins: float, symbol: str = "BTC-USDT-SWAP") -> bytes:
+    def liquidate(self, *coins: float, symbol: str = "BTC-USDT-SWAP", long: bool = True) -> bytes:
         """To all who have subscribed; the frame is returned."""
-        frame = frames.okx_forced(symbol, *coins, at=self.now)
+        frame = frames.okx_forced(symbol, *coins, at=self.now, long=long)
         self._said.append(("liquidation-orders", frame))
         return frame
 
@@ -86,12 +88,11 @@ class OkxServer(ProtocolServer):
 
 
 class OkxSpotServer(OkxServer):
-    """Its pairs against USDT. ``quiet``: pairs of which nothing changes."""
+    """Its pairs against USDT."""
 
     def __init__(self, *assets: str) -> None:
         super().__init__()
         self.contracts = {f"{asset}-USDT": pair(asset) for asset in assets}
-        self.quiet: set[str] = set()
 
     def answer(self, request: web.Request) -> web.Response:
         self.asked.append(request.path_qs)
@@ -202,7 +203,7 @@ class _Client(ProtocolConnection):
                 arg = {"channel": channel, "instId": symbol}
                 rows = [_pair_ticker(symbol, server.now)]
                 await self._say(json.dumps({"arg": arg, "data": rows}).encode())
-        elif channel == "books" and symbol not in getattr(server, "quiet", ()):
+        elif channel == "books" and symbol not in server.quiet:
             last = self._topics[channel, symbol]
             self._topics[channel, symbol] = last + 3
             if symbol in server.skip:
