@@ -571,6 +571,18 @@ class EpisodeKey(NamedTuple):
         return cls(rule, subject, int(times[0])) if colon else None
 
 
+class LiveShare(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How much of what could be in a value is in it: "9 of 11 exchanges, 93 %"."""
+
+    live: int
+    """Venues whose data is in it."""
+    expected: int
+    """Venues whose data could be in it."""
+    held_pct: float | None = None
+    """The share of the open interest, as each venue told it last, that is held at those that are in
+    it; None: unknown at one of them, or nobody knows which sides it counts."""
+
+
 class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="alert"):
     """One turn of one episode.
 
@@ -618,6 +630,8 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
     """Those whose data made the value."""
     missing: tuple[str, ...] = ()
     """Venues left out because their feed is down ("ex-Bybit")."""
+    coverage: LiveShare | None = None
+    """What is left without them; None: none is missing."""
     facts: Facts | None = None
     records: tuple[Record, ...] = ()
     """What is remarkable about the value, at open and up."""

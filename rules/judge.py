@@ -19,7 +19,7 @@ from rules.alerts import (
 )
 from rules.composite import ConditionMatch, Worst
 from rules.episode import Transition, settle_in, step
-from rules.metric import Reading
+from rules.metric import Reading, live_share
 from rules.metrics.liquidation import liquidated
 from rules.records import records
 from rules.watchlist import CompositeInstance, RuleInstance
@@ -75,6 +75,7 @@ def alert(
         price_before=view.price_at(now - window) if window else None,
         venues=reading.venues,
         missing=reading.missing,
+        coverage=live_share(view, reading),
         facts=instance.metric.facts(view, now),
         records=_records(instance, step.value, reading, now) if new else (),
         opinions=instance.opinions(now) if step.turn is not Turn.CLOSE else (),

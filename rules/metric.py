@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from rules.alerts import PartFacts, Scope
+from rules.alerts import LiveShare, PartFacts, Scope
 from rules.market import Keep, Market, Memo, View, venues
 from streams.durations import MINUTE, SECOND
 from streams.events import Kind, MarketEvent, Ms
@@ -229,6 +229,26 @@ OF_MARKET: frozenset[Scope] = frozenset({"market"})
 def look_every(window: Ms) -> Ms:
     """The time between evaluations of a value over ``window``: from 1 s to 5 s."""
     return min(_SLOWEST_LOOK, max(LOOK_EVERY, window // _LOOKS))
+
+
+def live_share(view: View, reading: Reading) -> LiveShare | None:
+    """What of the venues whose data could be in a value is in it; None: all of them are."""
+    if not reading.missing:
+        return None
+    used, expected = {*reading.used}, {*reading.expected} | {*reading.used}
+    held = {
+        market: usd
+        for part in view.assets.values() or (view,)
+        for market, usd in part.usd_held().items()
+        if market in expected
+    }
+    total = sum(held.values())
+    known = total > 0 and len(held) == len(expected)
+    return LiveShare(
+        live=len(reading.venues),
+        expected=len(venues([*reading.expected, *reading.used])),
+        held_pct=100 * sum(usd for m, usd in held.items() if m in used) / total if known else None,
+    )
 
 
 def left_out(expected: Sequence[Market], used: Sequence[Market]) -> tuple[str, ...]:

@@ -8,12 +8,12 @@ from math import isfinite
 
 import msgspec
 
-from rules.alerts import ALL, Alert, Cause, Level, NearRelease, PartFacts, Turn
+from rules.alerts import ALL, Alert, Cause, Level, LiveShare, NearRelease, PartFacts, Turn
 from rules.context import CONTEXT, SourceFacts, context_numbers
 from rules.episode import Transition, ready
 from rules.judge import alert, composite_alert
 from rules.macro import MacroValue
-from rules.metric import Reading
+from rules.metric import Reading, live_share
 from rules.metrics.cause import CauseMetric
 from rules.watchlist import CompositeInstance, MetricInstance, RuleInstance
 from streams.events import Fault, Ms
@@ -33,6 +33,8 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What absolute floors of rules are compared with, million USD."""
     missing: tuple[str, ...] = ()
     """Venues left out."""
+    coverage: LiveShare | None = None
+    """What is left without them; None: none is missing."""
     lower_bound: bool = False
     """The value may be larger."""
     settled_at: Ms | None = None
@@ -145,6 +147,7 @@ def values(
             value=reading.value,
             floor_musd=reading.floor_musd,
             missing=reading.missing,
+            coverage=live_share(view, reading),
             lower_bound=reading.lower_bound,
             settled_at=reading.settled_at,
             interval_ms=reading.interval_ms,

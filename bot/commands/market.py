@@ -21,7 +21,7 @@ from bot.messages.headline import (
     sector_title,
     window_of,
 )
-from bot.messages.render import MARKS
+from bot.messages.render import MARKS, missing
 from bot.messages.voice import Html, Voice, time, title, topic
 from rules.alerts import ALL, Alert, CascadeFacts, Level, RegimeFacts, Turn
 from rules.macro import MacroValue
@@ -55,7 +55,8 @@ def as_voice(value: Value, context: Context) -> Voice:
         turn=Turn.OPEN, level=Level.WATCH, value=value.value or 0.0, threshold=0.0,
         fires="above" if above else "below", at=now, seen=now, opened_at=now,
         extreme=value.value or 0.0, extreme_at=now, post=False,
-        missing=value.missing, facts=value.facts, price=value.price, cause=value.cause,
+        missing=value.missing, coverage=value.coverage, facts=value.facts, price=value.price,
+        cause=value.cause,
     )  # fmt: skip
     return Voice(alert, context.words)
 
@@ -69,9 +70,7 @@ def with_facts(value: Value, context: Context) -> Html:
     if voice.topic == "liq" and value.value == 0:
         del facts[:1]  # that both sides are 0
     lines = [_head(voice, value, context), *facts, *_settled(value, context)]
-    if value.missing:
-        names = context.words.comma.join(title(venue) for venue in value.missing)
-        lines.append(context.say("missing", venues=names))
+    lines += missing(voice)
     return Html("\n".join(line for line in lines if line))
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from bot.lang import numbers
 from bot.lang.words import Words
 from bot.messages.blocks import POST_CHARS, fitted, plain
 from bot.messages.facts import fact_lines
@@ -254,9 +255,20 @@ def kept_below(voice: Voice) -> list[Html]:
 
 
 def missing(voice: Voice) -> list[Html]:
-    """Which venues are left out, if any."""
+    """Which venues are left out, if any, and how much is left."""
     names = voice.words.comma.join(title(venue) for venue in voice.alert.missing)
-    return [voice.say("missing", venues=names)] if names else []
+    if not names:
+        return []
+    without = voice.say("missing", venues=names)
+    if (of := voice.alert.coverage) is None:
+        return [without]
+    live, expected = str(of.live), str(of.expected)
+    if of.held_pct is not None:
+        share = numbers.share(of.held_pct)
+        left = voice.say("missing.left_held", live=live, expected=expected, share=share)
+    else:
+        left = voice.say("missing.left", live=live, expected=expected)
+    return [voice.sentences(without, left)]
 
 
 def release_line(voice: Voice) -> list[Html]:

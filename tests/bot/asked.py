@@ -38,6 +38,7 @@ from rules.alerts import (
     Link,
     LiquidationDayFacts,
     LiquidationFacts,
+    LiveShare,
     OpenInterestFacts,
     Regime,
     RegimeCondition,
@@ -199,7 +200,9 @@ def _funding(asset: str, pct: float, **venues: float) -> Value:
 def _oi(asset: str, window: str, ms: Ms, pct: float, missing: tuple[str, ...] = ()) -> Value:
     return Value(
         metric=f"oi_net_{window}_pct", unit="%", asset=asset, value=pct, price=112_400.0,
-        missing=missing, cause=Cause.LONG_UNWINDING if pct < -1 else Cause.UNCLEAR,
+        missing=missing,
+        coverage=LiveShare(live=2, expected=3, held_pct=81.2) if missing else None,
+        cause=Cause.LONG_UNWINDING if pct < -1 else Cause.UNCLEAR,
         facts=OpenInterestFacts(
             window_ms=ms, before_base=612_400, after_base=612_400 * (1 + pct / 100),
             net_usd=612_400 * pct / 100 * 113_000, price_usd=-198e6,

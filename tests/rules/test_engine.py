@@ -4,9 +4,9 @@ from collections import Counter
 from random import Random
 
 import msgspec
-from pytest import approx, mark, raises
+from pytest import approx, mark, param, raises
 
-from rules.alerts import Alert, AlertOrNotice, Level, Turn
+from rules.alerts import Alert, AlertOrNotice, Level, LiveShare, Turn
 from rules.engine import Engine
 from rules.rule import Row, Rule
 from streams.durations import HOUR, MINUTE, SECOND
@@ -222,6 +222,29 @@ def test_the_state_of_a_feed_is_known_before_its_first_data():
     engine.feed(oi("binance", START, 20, 7e8))
     (alert,) = engine.feed(liquidation("binance", START, 5e6))
     assert alert.missing == ("bybit",)
+
+
+@mark.parametrize(
+    ("interest", "pct"),
+    [
+        param([("binance", 20, True), ("bybit", 10, True)], approx(200 / 3), id="known"),
+        param([("binance", 20, True)], None, id="not told by the one that is left out"),
+        param([("binance", 20, True), ("bybit", 10, False)], None, id="of unknown sides"),
+    ],
+)  # fmt: skip
+def test_a_message_says_how_much_is_left_without_a_venue(interest, pct):
+    engine = Engine([RULES[4]])
+    for venue in ("binance", "bybit"):
+        engine.feed(feed(venue, Kind.LIQUIDATION, START, True))
+        engine.feed(price(venue, START, 100.0))
+    for venue, base, one_side in interest:
+        engine.feed(oi(venue, START, base, 100.0 * base, one_side=one_side))
+    (complete,) = engine.feed(liquidation("binance", START, 5e6))
+    assert (complete.missing, complete.coverage) == ((), None)
+    engine.feed(feed("bybit", Kind.LIQUIDATION, START + 1, False))
+    (alert,) = engine.feed(liquidation("binance", START + 2, 9e6))
+    assert alert.missing == ("bybit",)
+    assert alert.coverage == LiveShare(live=1, expected=2, held_pct=pct)
 
 
 def test_a_word_for_the_whole_venue_overrules_earlier_ones():

@@ -41,6 +41,7 @@ from rules.alerts import (
     Liquidated,
     LiquidationDayFacts,
     LiquidationFacts,
+    LiveShare,
     MarketCapFacts,
     NearRelease,
     Notice,
@@ -972,6 +973,7 @@ def edges() -> dict[str, Alert]:
             "oi",
             {"by_venue_pct": {"binance": -9.1, "hyperliquid": -3.9}},
             missing=("bybit",),
+            coverage=LiveShare(live=2, expected=3, held_pct=68.4),
             held=1,
         ),
         "oi, price against": changed(
@@ -1004,6 +1006,7 @@ def edges() -> dict[str, Alert]:
             "depth",
             {"live": 2, "expected": 3, "spread_bp": None, "by_venue_pct": {"binance": 50.4}},
             missing=("bybit", "hyperliquid"),
+            coverage=LiveShare(live=1, expected=3),
         ),
         "depth, tail": changed(
             "depth",
