@@ -44,6 +44,7 @@ from bot.delivery.post import (
 from bot.delivery.rendering import (
     Present,
     ages,
+    as_it_is,
     as_openings,
     edited,
     lines_below,
@@ -797,7 +798,7 @@ class ChatQueue:
             return replace(
                 step, post=self._put(step.post, state=PostState.SENDING, attempts=attempts)
             )
-        parts = with_present(step.post.parts, self.present)
+        parts = as_it_is(with_present(step.post.parts, self.present), self.present)
         live = live_text(replace(step.post, parts=parts))
         lines = lines_below(step.post, self.state, self.policy.late, now)
         message = rendered(replace(step.post, parts=parts), lines)

@@ -2,7 +2,7 @@
 
 A post keeps its alerts and is rendered from them each time, with the newest values that the rules
 have published of its episodes, and the time of those values. A level that was reached is not taken
-back.
+back. That something got much worse is said while it is.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -19,6 +19,7 @@ from bot.messages.thread import delivery_message, heads_of
 from bot.messages.voice import say, time
 from bot.plan.planner import Delivery, merge_turns, severity, with_level_of
 from rules.alerts import Alert, CascadeFacts, EpisodeKey, FundingFacts, Turn
+from rules.metrics import metric
 from streams.events import Ms
 
 replace = msgspec.structs.replace
@@ -30,6 +31,52 @@ Present = Mapping[EpisodeKey, Alert]
 def with_present(parts: Sequence[Part], present: Present) -> tuple[Part, ...]:
     """``parts`` with the newest values of their episodes, as far as any are newer."""
     return _replaced(parts, lambda alert: _newest(alert, present.get(alert.episode)))
+
+
+MILDER = 1.25
+"""What was so many times further from normal than it is got worse, and is not worse any more: as
+much as a post is worth (``repost_if``), unless the configuration says otherwise."""
+
+
+def as_it_is(parts: Sequence[Part], present: Present) -> tuple[Part, ...]:
+    """``parts``, which have the values of now, without the news that something got worse which is
+    milder again by now: how bad it was stands beside its value."""
+    return tuple(part if isinstance(part, str) else _as_it_is(part, present) for part in parts)
+
+
+def _as_it_is(delivery: Delivery, present: Present) -> Delivery:
+    worse = [alert for alert in delivery.alerts if alert.turn is Turn.WORSE]
+    milder = {alert.episode for alert in worse if _is_milder(alert, present)}
+    of_event = worse or [alert for alert in delivery.alerts if alert.turn is not Turn.CLOSE]
+    over = delivery.turn is Turn.WORSE and all(_is_milder(a, present) for a in of_event)
+    if not milder and not over:
+        return delivery
+    alerts = [
+        replace(alert, turn=Turn.OPEN) if alert.episode in milder else alert
+        for alert in delivery.alerts
+    ]
+    return replace(delivery, alerts=tuple(alerts), turn=Turn.OPEN if over else delivery.turn)
+
+
+def _is_milder(alert: Alert, present: Present) -> bool:
+    """Whether it is far from as bad as it was; of a composite all its parts, as far as known."""
+    if not isinstance(alert.facts, CascadeFacts):
+        return _far(alert.metric, alert.value) * MILDER < _far(alert.metric, alert.extreme)
+    links = (*alert.facts.chain, *alert.facts.also)
+    known = [
+        (link.metric, part.value, link.extreme)
+        for link in links
+        if (part := present.get(EpisodeKey(link.rule, alert.asset, link.opened_at))) is not None
+    ]
+    return bool(known) and all(_far(of, x) * MILDER < _far(of, worst) for of, x, worst in known)
+
+
+def _far(name: str, value: float) -> float:
+    """How far from normal a value of that metric is; as a number where it is none of today's."""
+    try:
+        return metric(name).distance(value)
+    except ValueError:
+        return abs(value)
 
 
 def as_opening(delivery: Delivery, episodes: Collection[str], *, first: bool = False) -> Delivery:

@@ -121,6 +121,76 @@ def test_a_digest_that_waited_says_what_is_so_when_it_leaves():
     assert f'unix="{(START + 189 * S) // 1000}"' in body
 
 
+WORST = 189 * S
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize(("depth", "musd", "says"), [(80, 150, False), (40, 500, True)])
+def test_what_waited_says_that_it_got_much_worse_while_it_is(together, depth, musd, says):
+    """Depth 2 % of normal and ≥ $534M when it rang, and milder a minute later when it left."""
+    queue, coins = chat_queue(), ("BTC", "ETH") if together else ("BTC",)
+    for n, coin in enumerate(coins):
+        queued(queue, n, cascade(0, 19, 120, coin))
+        sent(queue, n * 5 * S)
+    for n, coin in enumerate(coins, 2):
+        parts = thin(WORST, 2, 2, coin), burst(WORST, 534, Level.CRITICAL, asset=coin)
+        queued(queue, n, *parts, cascade(WORST, 2, 534, coin), at=WORST)
+    if together:
+        posts = queue.waiting()
+        (digest,) = digests(posts, "collapsed")
+        for post in posts:
+            del queue.posts[post.key]
+        queue.add(digest)
+        assert digest.message.plain.count("much worse") == 2
+    see(
+        queue,
+        *(cascade(WORST + MIN, 2, 534, coin) for coin in coins),
+        *(thin(WORST + MIN, depth, 2, coin) for coin in coins),
+        *(burst(WORST + MIN, musd, Level.CRITICAL, 534, coin) for coin in coins),
+    )
+    body = sent(queue, WORST + MIN).body
+    assert body.count("much worse") == (len(coins) if says else 0)
+    assert body.count(f"depth {depth}% (worst 2%) of normal") == len(coins)
+
+
+@pytest.mark.parametrize(("value", "says"), [(-9.0, True), (-6.0, False)])
+def test_one_alert_that_waited_is_further_while_it_is(value, says):
+    queue = chat_queue()
+    queued(queue, 1, fall(0, -7.0), alone=True)
+    sent(queue, 0)
+    queued(queue, 2, fall(MIN, -10.0), at=MIN, alone=True)
+    see(queue, msgspec.structs.replace(fall(3 * MIN, value), extreme=-10.0))
+    body = sent(queue, 3 * MIN).body
+    assert ("keeps falling" in body) is says
+    assert "worst −10.0%" in body
+
+
+def test_what_rose_and_is_milder_has_risen_all_the_same():
+    """A level that was reached is not taken back."""
+    queue = chat_queue()
+    queued(queue, 1, fall(0, -5.0, level=Level.ALERT))
+    sent(queue, 0)
+    queued(queue, 2, msgspec.structs.replace(fall(MIN, -10.0), turn=Turn.UP), at=MIN)
+    see(queue, msgspec.structs.replace(fall(3 * MIN, -6.0), extreme=-10.0))
+    assert "critical" in sent(queue, 3 * MIN).body
+
+
+def test_what_nobody_can_judge_is_as_bad_as_it_was():
+    queue = chat_queue()
+    queued(queue, 1, cascade(0, 19, 120))
+    sent(queue, 0)
+    queued(queue, 2, burst(0, 100, Level.CRITICAL), cascade(WORST, 2, 534), at=WORST)
+    assert "much worse" in sent(queue, WORST + MIN).body
+
+
+def thin(at: int, depth: float, extreme: float, asset: str = "BTC") -> Alert:
+    """Depth that was thinner than it is."""
+    return alert(
+        at, asset, Level.CRITICAL, "depth_thin", Turn.WORSE, 0, metric="depth_25bp_pct_of_normal",
+        unit="% of normal", fires="below", value=depth, extreme=extreme, threshold=30.0,
+    )  # fmt: skip
+
+
 def test_one_alert_that_waited_says_its_present_value_with_its_time():
     queue = chat_queue()
     queued(queue, 1, fall(0, -13.1, "HYPE"))
@@ -374,9 +444,9 @@ def test_what_was_shown_already_does_not_ring_again_after_such_a_step(by: int):
 # Edits.
 
 
-def burst(at: int, musd: float, level: Level, extreme: float = 0.0) -> Alert:
+def burst(at: int, musd: float, level: Level, extreme: float = 0.0, asset: str = "BTC") -> Alert:
     return alert(
-        at, "BTC", level, "liq_burst", Turn.WORSE if at else Turn.OPEN, 0, metric="liq_10m_musd",
+        at, asset, level, "liq_burst", Turn.WORSE if at else Turn.OPEN, 0, metric="liq_10m_musd",
         unit="million USD", fires="above", value=musd, extreme=max(musd, extreme), threshold=10.0,
     )  # fmt: skip
 
