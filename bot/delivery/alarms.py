@@ -29,6 +29,10 @@ log = structlog.get_logger()
 LASTING_S = 60.0
 """A fault that is over sooner is no alarm."""
 
+BY_HAND_S = 20.0
+"""The same of one that somebody has to mend, as a full disk: with ``LOOK_S`` and the next try to
+write, operators know after half a minute."""
+
 LOOK_S = 5.0
 EVERY_S = 60.0
 _PATIENCE_S = 30.0
@@ -72,7 +76,7 @@ class Alarms:
 
     async def look(self) -> bool:
         """Send what is new; whether there was anything, and it arrived."""
-        now = self._health.lasting(LASTING_S)
+        now = self._health.lasting(LASTING_S, BY_HAND_S)
         begun = {who: why for who, why in now.items() if who not in self._sent}
         over = [who for who in self._sent if who not in now]
         if not begun and not over:

@@ -124,7 +124,7 @@ async def _mind_others(url: str, roles: Sequence[str]) -> None:
         await asyncio.sleep(_MIND_S)
         with contextlib.suppress(RedisError, OSError, TimeoutError):  # the roles say it
             if reason := await unwritable(redis):  # then nobody can report
-                HEALTH.failing("Redis", reason)
+                HEALTH.failing("Redis", reason, by_hand=True)
                 continue
             HEALTH.works("Redis")
             async with asyncio.timeout(ANSWER_S):

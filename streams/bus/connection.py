@@ -28,6 +28,7 @@ from redis.exceptions import (
     ReadOnlyError,
     RedisError,
     ResponseError,
+    WatchError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -168,15 +169,22 @@ async def unwritable(redis: Redis) -> str:
     return ""
 
 
+class LeaseGone(RedisError):
+    """Nobody holds the lease of a role that is at work."""
+
+
 def in_words(error: BaseException) -> str:
-    """What is wrong with Redis and what to do, in a sentence."""
+    """What is wrong with Redis and what to do, in a sentence.
+
+    A Redis before 7.0 puts what a command of a script met into the text of another error.
+    """
     text = str(error)
     match error:
-        case OutOfMemoryError():
+        case ResponseError() if isinstance(error, OutOfMemoryError) or "-OOM " in text:
             return "Redis has no memory left: raise its maxmemory or lower redis.max_mb"
         case AuthenticationError():
             return "Redis refuses the password: check REDIS_URL"
-        case ReadOnlyError():
+        case ResponseError() if isinstance(error, ReadOnlyError) or "-READONLY " in text:
             return "this Redis is a read-only replica: point REDIS_URL to the primary"
         case BusyLoadingError():
             return "Redis is still reading its file"
@@ -195,6 +203,16 @@ def in_words(error: BaseException) -> str:
             return "Redis does not answer in time"
         case RedisConnectionError(__cause__=RedisError() as cause):  # from the first greeting
             return in_words(cause)
+        case LeaseGone():
+            return (
+                "Redis was emptied, or this machine stood still for long, so that the role holds"
+                " nothing there any more: what is in hand is kept and written; use a Redis that"
+                " nobody else empties"
+            )
+        case WatchError():
+            return "what Redis keeps was changed by somebody else in between: it is tried again"
+        case RedisError() if not isinstance(error, RedisConnectionError):
+            return f"Redis did not do what it was asked: {text[:200] or type(error).__name__}"
         case _:
             return f"Redis cannot be reached: {_cause(text) or type(error).__name__}"
 
@@ -225,7 +243,7 @@ class Backoff:
         HEALTH.beat(self._role)
         words = in_words(error)
         kind = words.partition(":")[0]  # the details may change from try to try
-        HEALTH.failing(self._who, words)
+        HEALTH.failing(self._who, words, by_hand=isinstance(error, ResponseError))
         if kind != self._logged:
             self._logged = kind
             log.error(f"{words}; {self._who} keeps trying and keeps what it has")

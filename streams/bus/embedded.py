@@ -128,7 +128,7 @@ class Embedded:
                 wait = _LOOK_S
             except CannotStart as error:
                 wait = min(wait * 2, _LOOK_AT_MOST_S)
-                HEALTH.failing(_WHO, str(error))
+                HEALTH.failing(_WHO, str(error), by_hand=True)
                 log.error(str(error), next_try_s=wait)
             await asyncio.sleep(wait)
 

@@ -20,20 +20,25 @@ class Health:
         self._now = now
         self._failing: dict[str, tuple[float, float, str]] = {}
         self._bugs: set[str] = set()
+        self._by_hand: set[str] = set()
         self._beats: dict[str, float] = {}
 
-    def failing(self, who: str, why: str, *, by_bug: bool = False) -> None:
+    def failing(self, who: str, why: str, *, by_bug: bool = False, by_hand: bool = False) -> None:
         """``who`` does not work; said again it keeps the time of the first. ``by_bug``: nothing
-        outside is the cause, so that a new process may mend it."""
+        outside is the cause, so that a new process may mend it. ``by_hand``: said once, somebody
+        has to mend it, as a full disk."""
         now = self._now()
         since = self._failing[who][0] if who in self._failing else now
         self._failing[who] = since, now, why
         (self._bugs.add if by_bug else self._bugs.discard)(who)
+        if by_hand:
+            self._by_hand.add(who)
 
     def works(self, who: str) -> None:
         """``who`` works (again)."""
         self._failing.pop(who, None)
         self._bugs.discard(who)
+        self._by_hand.discard(who)
 
     def begin(self, role: str) -> None:
         """``role`` is at work from now on, and says so by beats."""
@@ -71,11 +76,15 @@ class Health:
         if self._now() - latest > seconds:
             self.works(who)
 
-    def lasting(self, seconds: float) -> dict[str, str]:
-        """Who has been failing for so long, and why."""
+    def lasting(self, seconds: float, by_hand: float | None = None) -> dict[str, str]:
+        """Who has been failing for so long, and why. ``by_hand``: the same of what does not pass
+        without somebody's hand."""
         now = self._now()
+        sooner = seconds if by_hand is None else by_hand
         return {
-            who: why for who, (since, _, why) in self._failing.items() if now - since >= seconds
+            who: why
+            for who, (since, _, why) in self._failing.items()
+            if now - since >= (sooner if who in self._by_hand else seconds)
         }
 
 

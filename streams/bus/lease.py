@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
-from streams.bus.connection import ANSWER_S, Backoff, Keys
+from streams.bus.connection import ANSWER_S, Backoff, Keys, LeaseGone
 from streams.durations import SECOND
 from streams.events import Ms
 
@@ -60,7 +60,7 @@ class Lease:
         await pipe.watch(self._key)
         holder = await pipe.get(self._key)
         if holder is None:
-            raise self._error or RedisError("the lease has run out and is being renewed")
+            raise self._error or LeaseGone
         if holder != self._token.encode():
             raise LeaseLost(f"another {self._role} role has taken over")
         pipe.multi()

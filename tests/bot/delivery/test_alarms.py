@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from bot.config.chats import OperatorSettings
 from bot.delivery import alarms as alarms_module
-from bot.delivery.alarms import LASTING_S, Alarms
+from bot.delivery.alarms import LASTING_S, LOOK_S, Alarms
 from bot.delivery.pace import Lane
 from bot.delivery.sinks import Busy, OutcomeUnknown, Receipt, RefusalScope, Refused, RetryLater
 from bot.destination import TelegramChat
@@ -81,6 +81,17 @@ async def test_what_lasts_is_told_once_and_once_when_it_is_over() -> None:
         " full: make room",
         "🔧 Lowtide itself: the rules role works again.",
     ]
+
+
+async def test_what_operators_alone_can_mend_is_told_within_half_a_minute() -> None:
+    time, health, chat, alarms = bench()
+    why = "Redis cannot write its file, the disk is full or read-only: make room"
+    health.failing("the rules role", why, by_hand=True)
+    while not chat.texts:
+        time.at += LOOK_S
+        await alarms.look()
+    assert time.at <= 25
+    assert chat.texts == [f"🔧 Lowtide itself: the rules role does not work: {why}"]
 
 
 async def test_what_is_over_soon_is_no_alarm() -> None:

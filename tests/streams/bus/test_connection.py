@@ -263,6 +263,19 @@ async def test_only_commands_of_redis_6_2(redis: Redis) -> None:
             "cannot be reached: connecting to localhost:6379. Connection refused",
         ),
         (OSError("x"), "cannot be reached: OSError"),
+        (
+            ResponseError(
+                "Error running script (call to f_1): @user_script:5: @user_script: 5: -OOM command"
+                " not allowed when used memory > 'maxmemory'."
+            ),
+            "Redis has no memory left: raise",
+        ),
+        (ResponseError("Error running script: -READONLY You can't write"), "read-only replica"),
+        (ResponseError("Error running script: -MISCONF Errors writing"), "disk is full"),
+        (connection.LeaseGone(), "Redis was emptied, or this machine stood still"),
+        (exceptions.WatchError("Watched variable changed."), "was changed by somebody else"),
+        (exceptions.InvalidResponse("Protocol Error"), "what it was asked: Protocol Error"),
+        (exceptions.DataError(), "what it was asked: DataError"),
     ],
 )
 def test_errors_in_words(error: Exception, words: str) -> None:

@@ -74,3 +74,19 @@ def test_a_new_life_ends_what_was_before_and_not_what_is_said_since():
         health.lives(who, 30.0)
     time.now = 161.0
     assert health.lasting(60) == {"no memory": "OOM"}
+
+
+def test_what_somebody_has_to_mend_is_told_sooner_until_it_works():
+    time = Time()
+    health, began = Health(time), time.now
+    health.failing("disk", "the disk is full", by_hand=True)
+    health.failing("venue", "away")
+    time.now = began + 20
+    assert health.lasting(60, 20) == {"disk": "the disk is full"}
+    assert health.lasting(60) == {}
+    health.failing("disk", "the lease is gone")  # as a consequence
+    assert health.lasting(60, 20) == {"disk": "the lease is gone"}
+    health.works("disk")
+    health.failing("disk", "away")
+    time.now += 20
+    assert health.lasting(60, 20) == {}

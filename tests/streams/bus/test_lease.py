@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from streams.bus import lease as leases
 from streams.bus.connection import ANSWER_S, Keys, connect
 from streams.bus.lease import Lease, LeaseLost
+from streams.bus.writer import Writer
 from tests.valkey import Proxy, Server
 
 KEYS = Keys()
@@ -121,3 +122,26 @@ async def test_a_reply_lost_while_taking_is_no_rival(
     other = connect(valkey.url, "other")
     assert not await Lease(other, KEYS, "rules")._renewed()
     await other.aclose()
+
+
+async def test_a_redis_that_somebody_empties_is_said_to_be_that_and_nothing_is_lost(
+    quick: None, redis: Redis
+) -> None:
+    lease = Lease(redis, KEYS, "streams")
+    await lease.take()
+    writer = Writer(redis, KEYS.events, 60_000, 1_000_000, lease)
+    await writer.append([(1, b"before")])
+    await redis.flushall()
+    with structlog.testing.capture_logs() as logs:
+        writing = asyncio.create_task(writer.append([(2, b"after")]))
+        await asyncio.sleep(0.3)
+        assert not writing.done()
+        holding = asyncio.create_task(lease.hold())
+        await asyncio.wait_for(writing, 10)
+        holding.cancel()
+    words = logs[0]["event"]
+    assert words.startswith("Redis was emptied, or this machine stood still for long")
+    assert "be reached" not in words
+    entries = await redis.xrange(KEYS.events)
+    assert [fields[b"e"] for _, fields in entries] == [b"after"]
+    await lease.release()
