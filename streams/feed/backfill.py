@@ -116,6 +116,9 @@ AGAIN_S = 3600.0
 _PAGES_AT_MOST = 100
 """30 days of candles at 100 a page are 87."""
 
+_COMPARED = frozenset({Kind.OPEN_INTEREST, Kind.PRICE})
+"""What is held against what is live."""
+
 _WORDS = {Kind.FUNDING: "funding", Kind.OPEN_INTEREST: "open interest", Kind.PRICE: "prices"}
 _FAILURES = 3
 """After so many contracts in a row without an answer the venue gives none of that kind."""
@@ -192,7 +195,8 @@ class Backfill:
 
     async def run(self) -> None:
         """Never returns."""
-        soon, alarmed = 0, set[Kind]()
+        soon = 0
+        alarmed: set[Kind] | None = None
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -212,9 +216,9 @@ class Backfill:
             for kind in dict.fromkeys(history.kind for history in refused):
                 self._report(kind)
             in_doubt = {kind for kind, _ in self._unfit}
-            for kind in sorted(in_doubt ^ alarmed):
-                over = kind in alarmed
-                self._publish(self._fault(kind, over, FaultCode.HISTORY_APART))
+            # what operators heard of the run before may be over
+            for kind in sorted(_COMPARED if alarmed is None else in_doubt ^ alarmed):
+                self._publish(self._fault(kind, kind not in in_doubt, FaultCode.HISTORY_APART))
             alarmed = in_doubt
             soon = soon + 1 if self._apart else 0
             self._later += [*put_off, *refused]

@@ -459,8 +459,8 @@ async def test_open_interest_of_before_a_fall_is_asked_for_until_it_goes_on_in_i
     assert [e.live and e.live / e.rows[-1].held for e in early] == (
         [pytest.approx(left, abs=0.06)] if left > 0.6 else []
     )
-    faults = [e for e in events if isinstance(e, Fault) and e.code is FaultCode.HISTORY_APART]
-    assert [(e.venue, e.subject, e.over) for e in faults] == [(venue, "open_interest", False)]
+    faults = doubts(events, "open_interest")
+    assert [(e.venue, e.over) for e in faults] == [(venue, False)]
     assert "just now, and is" in faults[0].detail
     await asyncio.sleep(6 * SOON_S)
     histories = [event for event in events if isinstance(event, InterestHistory)]
@@ -468,11 +468,29 @@ async def test_open_interest_of_before_a_fall_is_asked_for_until_it_goes_on_in_i
     assert last.live == pytest.approx(last.rows[-1].held, rel=0.1)
     assert len(last.rows) >= 12 * 24, "what was told before is told again with it"
     asked = len([1 for _, request in archive.asked if "nterest" in request.path])
-    faults = [e for e in events if isinstance(e, Fault) and e.code is FaultCode.HISTORY_APART]
-    assert [e.over for e in faults] == [False, True]
+    assert [e.over for e in doubts(events, "open_interest")] == [False, True]
     await asyncio.sleep(10 * SOON_S)
     await ended(task)
     assert len([1 for _, request in archive.asked if "nterest" in request.path]) == asked
+
+
+def doubts(events: list[AnyEvent], subject: str) -> list[Fault]:
+    faults = [event for event in events if isinstance(event, Fault)]
+    return [e for e in faults if (e.code, e.subject) == (FaultCode.HISTORY_APART, subject)]
+
+
+@virtual
+async def test_a_doubt_of_the_run_before_is_over_with_the_first_round_without_one() -> None:
+    archive = Archive("binance", "BTC")
+    archive.interest = archive.candles = True
+    archive.hear(1010.0)
+    events: list[AnyEvent] = []
+    task = asyncio.create_task((backfill := of(archive, events)).run())
+    backfill.take(archive.listing(), archive.instruments)
+    await asyncio.sleep(120)
+    await ended(task)
+    for subject in ("open_interest", "price"):
+        assert [event.over for event in doubts(events, subject)] == [True]
 
 
 @virtual
