@@ -614,6 +614,16 @@ def test_what_is_opened_and_closed_again_at_once_while_the_price_runs_is_no_erro
     assert (turn, closed >= opened + 4 * MINUTE) == ("close", True)
 
 
+def test_what_comes_back_while_the_price_moves_is_no_error():
+    interest, still = Interest(), [True]
+    for n in range(100):
+        still[0] = not 80 <= n < 90
+        share = 1.12 if 60 <= n < 80 else 1.0
+        interest.take(1000.0 * share, START + n * FASTEST, lambda _: still[0])
+        assert interest.error is None
+    assert (interest.left, interest.level) == (None, 1000.0)
+
+
 def test_a_step_that_is_gone_by_half_is_no_error():
     interest = Interest()
     for n in range(60):
