@@ -145,7 +145,7 @@ class MarketCapMemory:
 
     def load(self, dumped: Sequence[bytes]) -> None:
         """Takes over what was dumped. ValueError if it does not fit."""
-        if len(dumped) != 3:
+        if len(dumped) not in (3, 4):  # once its index had one part less
             raise ValueError("the dumped supplies are cut short: start without them")
         try:
             state = _decoder.decode(dumped[0])

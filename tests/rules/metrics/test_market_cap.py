@@ -6,6 +6,7 @@ from pytest import approx, mark
 
 from rules.alerts import ALL, MarketCapFacts
 from rules.engine import Engine
+from rules.market_cap import MarketCapMemory
 from streams.durations import DAY, HOUR, MINUTE, SECOND
 from streams.events import ContextFacts, Supply, Tick
 from tests.rules.facts import START, price
@@ -256,6 +257,16 @@ def test_a_restart_anywhere_changes_nothing():
     scene.price["BTC"] = 90_000.0
     scene.play(5 * MINUTE)
     assert scene.value(CHANGE) == approx(100 * (scene.total() / (scene.total() + 2e11) - 1))
+
+
+def test_what_an_earlier_version_dumped_is_read():
+    """Before an index knew what is doubted."""
+    memory, again = MarketCapMemory(), MarketCapMemory()
+    coins = (Supply("BTC", 1, 2e7, 100_000.0),)
+    memory.take(ContextFacts(source="list", seen=START, good_for=HOUR, facts=coins), START)
+    memory.learn({}, START + MINUTE)
+    again.load(memory.dump()[:3])
+    assert again.dump() == memory.dump()
 
 
 def test_a_clock_set_back_by_nobody_knows_how_much_begins_anew():
