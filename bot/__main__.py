@@ -147,8 +147,9 @@ def _configuring(add: _Add, common: argparse.ArgumentParser) -> None:
     sample.add_argument("rule", metavar="RULE", nargs="?", help="such as oi_drop; without it, all")
     sample.add_argument("--lang", metavar="LANGUAGE", help="of the messages: en, ja or zh-TW")
     sample.add_argument("--html", action="store_true", help="as Telegram gets them")
-    sample.add_argument("--to", metavar="SERVICE", choices=("discord", "slack", "ntfy", "line"),
-                        help="the body that discord, slack, ntfy or line gets")  # fmt: skip
+    services = ("discord", "slack", "ntfy", "line", "apprise")
+    sample.add_argument("--to", metavar="SERVICE", choices=services,
+                        help="what discord, slack, ntfy, line or apprise gets")  # fmt: skip
     add("test", "run the rule tests of the configuration")
     config = add("config", "change one key of your own file, or what an editor needs to help")
     actions = config.add_subparsers(dest="action", required=True, metavar="ACTION")

@@ -33,6 +33,7 @@ from bot.config.source import (
 )
 from bot.config.values import url as valid_url
 from bot.config.warnings import warnings
+from bot.delivery.sinks.apprise import command_missing
 from bot.delivery.sinks.console import Console
 from bot.destination import ConsoleOutput, Service
 from bot.lang import LANGUAGES, unknown_language
@@ -271,7 +272,12 @@ def _doubts(settings: Settings) -> list[str]:
     names = misspelt(environment(os.environ, folder))
     doubts = warnings(settings) + names + open_to_others(folder, settings.data_dir)
     pictured = settings.token is not None and any(c.pictures != "none" for c in settings.chats)
-    return [*doubts, *([missing] if pictured and (missing := library_missing()) else [])]
+    if pictured and (text := library_missing()):
+        doubts.append(text)
+    for messenger in settings.messengers:
+        if messenger.service is Service.APPRISE and (text := command_missing(messenger.key)):
+            doubts.append(text)
+    return doubts
 
 
 def _show(settings: Settings, asset: str) -> None:

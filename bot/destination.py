@@ -50,6 +50,8 @@ class Service(StrEnum):
     SLACK = "slack"
     NTFY = "ntfy"
     LINE = "line"
+    APPRISE = "apprise"
+    """Any of those that the command of this name knows."""
 
 
 class MessengerName(msgspec.Struct, frozen=True, tag="messenger"):
@@ -96,7 +98,7 @@ def knows_keys(destination: Destination) -> bool:
 
 def takes_pictures(destination: Destination) -> bool:
     """Whether a picture can be sent there from here: a webhook of Slack and LINE want the address
-    of one that everybody can open."""
+    of one that everybody can open, and of apprise nobody knows who takes any."""
     match destination:
         case TelegramChat():
             return True

@@ -10,7 +10,7 @@ import msgspec
 
 from bot.config import Settings
 from bot.config.values import nearest
-from bot.delivery.sinks.services import Account, request_of
+from bot.delivery.sinks.services import Account, apprise_call, request_of
 from bot.destination import Service
 from bot.lang import LANGUAGES
 from bot.messages.render import render
@@ -90,7 +90,7 @@ def preview(
     service: Service | None = None,
 ) -> str:
     """The messages of the rule ``name``, of its windows or of a composite; None: of all. Of
-    ``service``: the body of the request that takes each there.
+    ``service``: the body of the request that takes each there, or what the command is told.
 
     Raises ValueError: there is no such rule, with the one that was probably meant.
     """
@@ -112,7 +112,11 @@ def _shown(alert: Alert, language: str, html: bool, service: Service | None) -> 
     posted = "" if alert.post else ", never posted"
     text = message.html if html else message.plain
     if service is not None:
-        content = request_of(service, message, _ACCOUNT, alert.id).content
+        content = (
+            msgspec.json.encode(apprise_call(message))
+            if service is Service.APPRISE
+            else request_of(service, message, _ACCOUNT, alert.id).content
+        )
         text = msgspec.json.format(content, indent=2).decode()
     return f"=== {alert.rule}, {alert.turn} ({sound}{posted})\n{text}"
 

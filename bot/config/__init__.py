@@ -269,7 +269,13 @@ def _register(env: Mapping[str, str]) -> None:
     register(env.get(WEB_TOKEN, "").strip(), "secret")
     for name in filter(MESSENGER_SECRET.fullmatch, env):
         value = env[name].strip()
-        register(value, "secret") if "_TOKEN" in name else register_address(value)
+        if "_TOKEN" in name:
+            register(value, "secret")
+        elif "_APPRISE_" in name:  # where others have a host it may have a token
+            register_address(value)
+            register(value.partition("://")[2], "address")
+        else:
+            register_address(value)
     for name in ("REDIS_URL", *VARIABLES, *map(str.lower, VARIABLES)):
         register_login(env.get(name, "").strip())
 

@@ -9,7 +9,7 @@ from bot.config import Settings
 from bot.config.chats import ChatSettings, OperatorSettings, Wanted
 from bot.config.messengers import MessengerSettings
 from bot.config.values import LEVELS, did_you_mean, shown_redis_url
-from bot.destination import takes_pictures
+from bot.destination import Service, takes_pictures
 from bot.lang import ENGLISH
 from bot.lang.words import Words
 from bot.messages.voice import title
@@ -212,8 +212,7 @@ def _messages(settings: Settings) -> Iterator[tuple[str, str]]:
         host = urlsplit(webhook.url).netloc.rpartition("@")[2]
         yield "", f"to webhook {webhook.name} at {host}: {wanted_in_words(webhook.wanted)}"
     for messenger in settings.messengers:
-        address = settings.messenger_secrets.get(messenger.variable("URL"), "")
-        at = f" at {urlsplit(address).netloc.rpartition('@')[2]}" if address else ""
+        at = _reached(messenger, settings.messenger_secrets.get(messenger.variable("URL"), ""))
         short = ", short posts" if messenger.short else ""
         yield "", f"to {messenger.key}{at}, language {messenger.language}{short}"
         yield "", f"{wanted_in_words(messenger.wanted)}; {_how_many(messenger)}"
@@ -221,6 +220,14 @@ def _messages(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "", text
     unsure = "sent again" if settings.resend else "not sent again"
     yield "", f"a post that perhaps did not arrive is {unsure}"
+
+
+def _reached(messenger: MessengerSettings, address: str) -> str:
+    """Where a messenger is; of what apprise is told no more than the service, since where others
+    have a host it may have a token."""
+    if messenger.service is Service.APPRISE:
+        return f" as {address.partition('://')[0]}"
+    return f" at {urlsplit(address).netloc.rpartition('@')[2]}" if address else ""
 
 
 def _how_many(chat: ChatSettings | MessengerSettings) -> str:

@@ -24,6 +24,7 @@ _NEEDED: Mapping[Service, tuple[str, str]] = {
     Service.SLACK: ("URL", "the address that Slack shows under Incoming Webhooks"),
     Service.NTFY: ("URL", "the topic's address, such as https://ntfy.sh/…"),
     Service.LINE: ("TOKEN", "the channel access token of LINE's Messaging API"),
+    Service.APPRISE: ("URL", "an address of apprise, such as mailto://… or matrixs://…,"),
 }
 """What a messenger cannot do without, and where it is to be had."""
 
@@ -33,6 +34,10 @@ _BASES = (Service.LINE,)
 _TOKEN = re.compile(r"[!-~]+")
 _NTFY_TOPIC = re.compile(r"[-_A-Za-z0-9]{1,64}")
 """What ntfy's server takes, https://github.com/binwiederhier/ntfy, server/server.go."""
+
+_APPRISE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[!-~]+")
+_NEXT_URL = re.compile(r"[,;][A-Za-z0-9+.-]+://")
+"""Where apprise takes a list of addresses apart, apprise/utils/parse.py."""
 
 
 class MessengerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,7 +145,8 @@ def messenger_secrets(
         for what in ("URL", "TOKEN"):
             name = messenger.variable(what)
             if value := env.get(name, "").strip():
-                secrets[name] = _usable(value) if what == "URL" else value
+                http = what == "URL" and messenger.service is not Service.APPRISE
+                secrets[name] = _usable(value) if http else value
     return secrets
 
 
@@ -168,6 +174,9 @@ def messenger_problems(
 
 
 def _address_problems(name: str, value: str, service: Service) -> Iterator[str]:
+    if service is Service.APPRISE:
+        yield from _apprise_problems(name, value)
+        return
     try:
         usable = url(value, ("https", "http"), base=service in (*_BASES, Service.NTFY))
     except ValueError as error:
@@ -186,4 +195,15 @@ def _address_problems(name: str, value: str, service: Service) -> Iterator[str]:
         yield (
             f"{name} (environment): must end in the name of a topic, which has 1 to 64 of letters,"
             " digits, - and _"
+        )
+
+
+def _apprise_problems(name: str, value: str) -> Iterator[str]:
+    """Which services there are knows the command alone."""
+    if _NEXT_URL.search(value) or len(value.split()) > 1:
+        yield f"{name} (environment): must be one address: of several each has a table and a name"
+    elif not _APPRISE_URL.fullmatch(value):
+        yield (
+            f"{name} (environment): must be an address of apprise, such as mailto://…, with other"
+            " signs than letters, digits and those of addresses as %…"
         )

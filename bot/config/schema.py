@@ -102,7 +102,8 @@ class WebhookTable(WantedTable):
 
 class MessengerTable(WantedTable):
     service: Annotated[
-        Service, _read(values.messenger_service, Literal["discord", "slack", "ntfy", "line"])
+        Service,
+        _read(values.messenger_service, Literal["discord", "slack", "ntfy", "line", "apprise"]),
     ]
     name: Annotated[str, _read(values.messenger_name, str)] | None = None
     to: Annotated[str, _read(values.line_id, str)] | None = None

@@ -9,7 +9,7 @@ from bot.delivery.post import DeliveryProblem, Policy, Post
 from bot.delivery.queue import ChatQueue
 from bot.delivery.rendering import as_opening, live_text, open_episodes
 from bot.delivery.sinks.markup import utf16
-from bot.delivery.sinks.services import SERVICES
+from bot.delivery.sinks.services import room_of
 from bot.destination import Destination, MessengerName, queue_key, topic_of
 from bot.lang import LANGUAGES
 from bot.lang.words import Words
@@ -174,7 +174,7 @@ def _pieces(body: str, to: Destination) -> list[str]:
     between them, or at least of whole lines."""
     room, units = _ROOM, utf16
     if isinstance(to, MessengerName):
-        room, units = SERVICES[to.service].room, SERVICES[to.service].units
+        room, units = room_of(to.service)
     pieces: list[str] = []
     for section in body.split("\n\n"):
         parts = [section] if units(section) <= room else section.split("\n")

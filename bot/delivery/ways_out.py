@@ -4,10 +4,12 @@ from collections.abc import Mapping
 
 from bot.config import Settings
 from bot.delivery.sinks import Sink
+from bot.delivery.sinks.apprise import Apprise
 from bot.delivery.sinks.messenger import Messenger
 from bot.delivery.sinks.services import Account
 from bot.delivery.sinks.webhook import Endpoint, Webhook
 from bot.destination import Service
+from streams.proxies import Proxies
 
 TIMEOUT_S = 20.0
 """For one request."""
@@ -31,6 +33,15 @@ def messenger_sinks(settings: Settings, timeout: float = TIMEOUT_S) -> Mapping[S
         account = Account(url=url, token=token, to=messenger.to)
         accounts.setdefault(messenger.service, {})[messenger.name] = account
     return {
-        service: Messenger(service, named, timeout=timeout, proxies=settings.proxies)
+        service: _messenger(service, named, timeout, settings.proxies)
         for service, named in accounts.items()
     }
+
+
+def _messenger(
+    service: Service, accounts: Mapping[str, Account], timeout: float, proxies: Proxies
+) -> Sink:
+    if service is Service.APPRISE:
+        addresses = {name: account.url for name, account in accounts.items()}
+        return Apprise(addresses, timeout, proxies)
+    return Messenger(service, accounts, timeout=timeout, proxies=proxies)

@@ -32,6 +32,7 @@ from rules.alerts import (
     TotalOpenInterestFacts,
     VolatilityFacts,
 )
+from rules.metrics.market_cap import CHANGE_UNIT
 from streams.durations import DAY
 from streams.events import Ms
 
@@ -246,9 +247,12 @@ def _crossing_fact(voice: Voice, facts: MarketCapFacts) -> Html:
 
 
 def _market_cap_fact(voice: Voice, facts: MarketCapFacts) -> Html:
+    """What the total is of; the total too, where the first line has it not."""
+    change = voice.alert.unit == CHANGE_UNIT
+    total = {"usd": voice.words.usd(facts.usd)} if change else {}
     return voice.say(
-        "structure.market_cap_is",
-        usd=voice.words.usd(facts.usd),
+        f"structure.market_cap_{'is' if change else 'of'}",
+        **total,
         count=str(facts.coins),
         source=title(facts.source),
         length=voice.words.length(max(0, voice.alert.seen - facts.listed_at)),

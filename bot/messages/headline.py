@@ -392,7 +392,15 @@ def _structure(voice: Voice) -> dict[str, str]:
         "asset": asset,
         "what": what,
         "value": amount(voice.words, "structure", alert.value, alert.unit),
+        "way": voice.say(f"structure.{_way(alert)}"),
     }
+
+
+def _way(alert: Alert) -> str:
+    """Into which direction it gets worse; how far a dollar coin is off has none of its own."""
+    if alert.unit == stablecoin.UNIT:
+        return "further"
+    return "higher" if alert.fires == "above" else "lower"
 
 
 def _is_crossing(alert: Alert) -> bool:

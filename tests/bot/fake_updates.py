@@ -53,6 +53,7 @@ _KNOWN = {
         "photo",
         "caption",
         "parse_mode",
+        "disable_notification",
         "message_thread_id",
         "reply_parameters",
     },

@@ -1,8 +1,8 @@
 """The messengers beside Telegram: what each is sent, and what only it answers. Pure.
 
 A service is a row of ``SERVICES``: a function from a message to the body of a request, and values.
-What is said here of a service is from its documentation (docs/messengers.md), and was tried against
-local servers only.
+Only apprise is none: it is a command, see ``bot.delivery.sinks.apprise``. What is said here of a
+service is from its documentation (docs/messengers.md), and was tried against local servers only.
 """
 
 import re
@@ -314,7 +314,43 @@ def line_refusal(status: int, body: bytes, name: str) -> str:
     return ""
 
 
+# apprise, https://github.com/caronc/apprise
+
+_APPRISE_TITLE_CHARS = 250
+_APPRISE_CHARS = 4_000
+"""What a service does not take of it, apprise cuts or sends as a second message."""
+
+_APPRISE_ROOM = 2_000
+
+
+class AppriseCall(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command ``apprise`` is told, beside the address."""
+
+    kind: str
+    """As its ``--notification-type``."""
+    title: str
+    body: str
+
+
+def apprise_call(message: Message) -> AppriseCall:
+    """The first line as the title, where there are others below it; plain text, from which apprise
+    makes what the service wants; the level as the kind. It knows no messages without a sound."""
+    head, *rest = plain_lines(unbroken(message.plain))
+    kinds = {Level.WATCH: "info", Level.ALERT: "warning", Level.CRITICAL: "failure"}
+    return AppriseCall(
+        kind="info" if message.turn is Turn.CLOSE else kinds[message.level],
+        title=fitted_lines([head], _plain, utf16, _APPRISE_TITLE_CHARS) if rest else "",
+        body=fitted_lines(rest or [head], _plain, utf16, _APPRISE_CHARS),
+    )
+
+
 # All of them.
+
+
+def room_of(service: Service) -> tuple[int, Callable[[str], int]]:
+    """A text of so many units fits into one message there, and how those are counted."""
+    form = SERVICES.get(service)
+    return (form.room, form.units) if form else (_APPRISE_ROOM, utf16)
 
 
 def _plain(line: Line) -> str:

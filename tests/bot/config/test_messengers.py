@@ -10,8 +10,9 @@ from bot.config.explain import describe
 from bot.config.messengers import MessengerSettings
 from bot.config.recipients import messenger_chats
 from bot.config.reload import change_summary, needs_restart, with_addresses_of
+from bot.delivery.sinks.apprise import Apprise
 from bot.delivery.sinks.messenger import Messenger
-from bot.delivery.sinks.services import Account, json_object, request_of
+from bot.delivery.sinks.services import SERVICES, Account, json_object, request_of
 from bot.destination import MessengerName, Service
 from bot.messages.render import Message
 from bot.plan.planner import Quiet
@@ -88,7 +89,7 @@ def test_each_has_the_sink_of_its_service(tmp_path: Path):
     every = sinks(read(tmp_path, HEAD + FOUR, ENV))
     for messenger in read(tmp_path, HEAD + FOUR, ENV).messengers:
         assert isinstance(every.of(messenger.destination), Messenger)
-    assert len({id(every.of(MessengerName(service))) for service in Service}) == 4
+    assert len({id(every.of(MessengerName(service))) for service in SERVICES}) == 4
 
 
 def test_check_says_where_to_and_nothing_that_is_secret(tmp_path: Path):
@@ -162,7 +163,7 @@ def test_what_is_wrong_is_said_without_what_it_is(
 @pytest.mark.parametrize(
     ("table", "problem"),
     [
-        ('service = "teams"', '"discord", "slack", "ntfy", "line", not "teams"'),
+        ('service = "teams"', '"discord", "slack", "ntfy", "line", "apprise", not "teams"'),
         ('name = "x"', "messengers.service: is missing"),
         ('service = "line"', "messengers.to: is missing: the id of the user"),
         ('service = "line"\nto = "me"', "must be the id of a LINE user, group or room"),
@@ -178,6 +179,42 @@ def test_a_table_that_is_wrong_is_named(tmp_path: Path, table: str, problem: str
     env = {**ENV, "LOWTIDE_SLACK_URL": "https://hooks.slack.com/services/H1DDEN"}
     (line,) = problems(tmp_path, f"[[messengers]]\n{table}\n", env)
     assert problem in line
+
+
+APPRISE = '[[messengers]]\nservice = "apprise"\nname = "desk"\n'
+
+
+def test_an_address_of_apprise_stays_as_it_is_and_only_its_service_is_shown(tmp_path: Path):
+    env = {"LOWTIDE_APPRISE_URL_DESK": "slack://H1DDEN-a/H1DDEN-b/#alerts,ops?x=1 "}
+    settings = read(tmp_path, HEAD + APPRISE, env)
+    assert settings.messenger_secrets == {
+        "LOWTIDE_APPRISE_URL_DESK": "slack://H1DDEN-a/H1DDEN-b/#alerts,ops?x=1"
+    }
+    assert isinstance(sinks(settings).of(MessengerName(Service.APPRISE, "desk")), Apprise)
+    text = describe(settings)
+    assert "to apprise:desk as slack, language en" in text
+    assert "H1DDEN" not in text + repr(settings)
+    assert "H1DDEN" not in redact("apprise said H1DDEN-a/H1DDEN-b/#alerts,ops?x=1")
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("", "is missing: put an address of apprise, such as mailto://… or matrixs://…, there"),
+        ("H1DDEN", "must be an address of apprise, such as mailto://…, with other signs"),
+        ("json://H1DDEN é", "must be one address"),
+        ("json://H1DDEN/é", "must be an address of apprise"),
+        ("json://H1DDEN/ json://H1DDEN/", "must be one address: of several each has a table"),
+        ("json://H1DDEN/,json://H1DDEN/", "must be one address: of several each has a table"),
+        ("json://H1DDEN/\x1b", "must be an address of apprise"),
+    ],
+)
+def test_what_is_no_address_of_apprise_is_said_without_what_it_is(
+    tmp_path: Path, value: str, problem: str
+):
+    (line,) = problems(tmp_path, APPRISE, {"LOWTIDE_APPRISE_URL_DESK": value})
+    assert line.startswith(f"LOWTIDE_APPRISE_URL_DESK (environment): {problem}")
+    assert "H1DDEN" not in line
 
 
 @pytest.mark.parametrize(("first", "second"), [("", ""), ("a-b", "A_b")])

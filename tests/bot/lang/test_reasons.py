@@ -29,6 +29,9 @@ WHERE = {
     "bot/delivery/sinks/webhook.py": ("_endpoint", "_post", "_judge"),
     "bot/delivery/sinks/messenger.py": ("send", "_account", "judge_answer"),
     "bot/delivery/sinks/services.py": ("line_refusal",),
+    "bot/delivery/sinks/apprise.py": (
+        "_name", "_run", "judge_end", "command_missing", "_not_started",
+    ),
     "bot/delivery/queue.py": ("_resolve", "_expire"),
     "bot/delivery/sender.py": ("_bug",),
     "bot/roles/run.py": ("_reason", "_mind_others"),

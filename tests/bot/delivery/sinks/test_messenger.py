@@ -18,7 +18,7 @@ from bot.delivery.sinks import (
     Sinks,
 )
 from bot.delivery.sinks.messenger import Messenger, judge_answer
-from bot.delivery.sinks.services import Account
+from bot.delivery.sinks.services import SERVICES, Account
 from bot.destination import MessengerName, Service
 from tests.bot.delivery.test_sender import chat, openings, running, say, until
 from tests.bot.posts import message
@@ -65,7 +65,7 @@ async def outcome(service: Service, url: str) -> SendError | Receipt:
         await sink.close()
 
 
-@pytest.mark.parametrize("service", Service)
+@pytest.mark.parametrize("service", SERVICES)
 async def test_a_message_that_is_taken_has_arrived(receiver: Receiver, service: Service):
     receiver.body = TAKEN[service]
     assert await outcome(service, receiver.url) == Receipt()
@@ -83,7 +83,7 @@ async def test_discord_that_says_nothing_has_taken_it(receiver: Receiver):
 CHAT, MARKUP, MESSAGE = RefusalScope.CHAT, RefusalScope.MARKUP, RefusalScope.MESSAGE
 
 
-@pytest.mark.parametrize("service", Service)
+@pytest.mark.parametrize("service", SERVICES)
 @pytest.mark.parametrize(
     ("status", "kind", "scope"),
     [
@@ -108,7 +108,7 @@ async def test_a_refusal_says_how_much_is_refused(
 
 
 @pytest.mark.parametrize("status", [408, 500, 502, 503, 504])
-@pytest.mark.parametrize("service", Service)
+@pytest.mark.parametrize("service", SERVICES)
 async def test_a_server_in_trouble_leaves_in_doubt_but_where_keys_are_known(
     receiver: Receiver, service: Service, status: int
 ):
@@ -121,7 +121,7 @@ async def test_a_server_in_trouble_leaves_in_doubt_but_where_keys_are_known(
 
 
 @pytest.mark.parametrize("body", [PAGE, b"", b"\xff\xfe", b"[1]", b'{"id":7}', b"{" * 5_000])
-@pytest.mark.parametrize("service", Service)
+@pytest.mark.parametrize("service", SERVICES)
 async def test_a_page_in_place_of_an_answer_is_no_arrival(
     receiver: Receiver, service: Service, body: bytes
 ):
@@ -134,7 +134,7 @@ async def test_a_page_in_place_of_an_answer_is_no_arrival(
     assert "check its address" in error.reason
 
 
-@pytest.mark.parametrize("service", Service)
+@pytest.mark.parametrize("service", SERVICES)
 async def test_an_answer_that_is_lost_leaves_in_doubt_but_where_keys_are_known(
     receiver: Receiver, service: Service
 ):
@@ -145,7 +145,7 @@ async def test_an_answer_that_is_lost_leaves_in_doubt_but_where_keys_are_known(
     assert "gives no answer" in error.reason
 
 
-@pytest.mark.parametrize("service", Service)
+@pytest.mark.parametrize("service", SERVICES)
 async def test_who_cannot_be_reached_has_surely_nothing(service: Service):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -155,13 +155,13 @@ async def test_who_cannot_be_reached_has_surely_nothing(service: Service):
     assert error.reason == f"{service}:desk gives no answer: the connection was refused"
 
 
-@pytest.mark.parametrize("service", Service)
+@pytest.mark.parametrize("service", SERVICES)
 async def test_an_address_that_is_none_is_refused(service: Service):
     error = await outcome(service, "http://[::1")
     assert (type(error), error.scope) == (Refused, CHAT)
 
 
-@pytest.mark.parametrize("service", Service)
+@pytest.mark.parametrize("service", SERVICES)
 async def test_a_messenger_that_is_not_configured_is_refused(service: Service):
     sink = messenger(service, "http://127.0.0.1:1")
     for to in (
@@ -195,7 +195,7 @@ WAITS = [
 
 
 @pytest.mark.parametrize(("header", "body", "seconds"), WAITS)
-@pytest.mark.parametrize("service", Service)
+@pytest.mark.parametrize("service", SERVICES)
 def test_how_long_to_wait_is_what_the_service_says_within_ten_minutes(
     service: Service, header: str, body: bytes, seconds: float
 ):
@@ -251,7 +251,7 @@ def keys(receiver: Receiver) -> list[str]:
     return [headers.get("X-Line-Retry-Key", "") for headers, _ in receiver.got]
 
 
-@pytest.mark.parametrize("service", Service)
+@pytest.mark.parametrize("service", SERVICES)
 async def test_the_outbox_sends_again_what_is_in_doubt_and_says_so_where_no_key_is_known(
     redis: Redis, tmp_path: Path, receiver: Receiver, service: Service, monkeypatch
 ):
@@ -275,7 +275,7 @@ async def test_the_outbox_sends_again_what_is_in_doubt_and_says_so_where_no_key_
     assert "BTC" in first and "BTC" in second
 
 
-@pytest.mark.parametrize("service", Service)
+@pytest.mark.parametrize("service", SERVICES)
 async def test_the_outbox_tries_a_refused_text_once_more_as_simple_as_can_be(
     redis: Redis, tmp_path: Path, receiver: Receiver, service: Service
 ):
