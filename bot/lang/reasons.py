@@ -31,6 +31,10 @@ _SHAPES = (
 )
 """What may stand in a place, by the beginning of its name."""
 
+_MOST_PARTS = 6
+"""So many pieces with semicolons between them may be one reason: ours have two, what is quoted in
+them perhaps more. Text of others has any number, and is not to be tried in all ways."""
+
 _SIZES = {"h": HOUR, "min": MINUTE, "s": SECOND}
 _SENTENCE = re.compile(r"[A-Za-z]{2,}\W? \W?[A-Za-z]{2,}")
 """Two words: what has fewer is a name or a number, and stands as it is."""
@@ -72,7 +76,7 @@ class Reasons:
         """A reason, or several with a semicolon or a comma between them."""
         items, texts = line.split("; "), list[str]()
         while items:
-            for end in range(len(items), 0, -1):  # a reason may have semicolons itself
+            for end in range(min(len(items), _MOST_PARTS), 0, -1):
                 reason = "; ".join(items[:end])
                 known = self._known(reason)
                 if known is not None or end == 1:
