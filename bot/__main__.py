@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from math import nan
 from pathlib import Path
 from typing import cast
 
@@ -30,6 +31,8 @@ EXAMPLES = {
     "preview": "preview liq_burst --lang ja",
     "test": "test",
     "config": "config set rules.liq_burst.majors.alert 50",
+    "config set": "config set rules.liq_burst.majors.alert 50",
+    "config schema": "config schema > lowtide.schema.json",
     "completion": "completion bash > ~/.local/share/bash-completion/completions/lowtide",
     "send-test": "send-test",
     "demo": "demo --speed 500",
@@ -112,18 +115,27 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, text: str) -> argparse.ArgumentParser:
-        example = f"example:\n  lowtide {EXAMPLES[name]}"
-        form = argparse.RawDescriptionHelpFormatter
-        return commands.add_parser(
-            name, help=text, description=text, parents=[common], epilog=example,
-            formatter_class=form,
-        )  # fmt: skip
+        return _with_example(commands.add_parser, name, text, [common])
 
     _running(add)
     _configuring(add, common)
     _operating(add)
     _looking_back(add)
     return whole
+
+
+def _with_example(
+    add_parser: Callable[..., argparse.ArgumentParser],
+    name: str,
+    text: str,
+    parents: Sequence[argparse.ArgumentParser],
+) -> argparse.ArgumentParser:
+    """Adds the command ``name``; of one below another, the last word of it."""
+    return add_parser(
+        name.rpartition(" ")[2], help=text, description=text, parents=parents,
+        epilog=f"example:\n  lowtide {EXAMPLES[name]}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
 
 
 def _running(add: _Add) -> None:
@@ -153,12 +165,14 @@ def _configuring(add: _Add, common: argparse.ArgumentParser) -> None:
     add("test", "run the rule tests of the configuration")
     config = add("config", "change one key of your own file, or what an editor needs to help")
     actions = config.add_subparsers(dest="action", required=True, metavar="ACTION")
-    put = actions.add_parser(
-        "set", help="write one key; comments and layout stay", parents=[common]
+    put = _with_example(
+        actions.add_parser, "config set", "write one key; comments and layout stay", [common]
     )
     put.add_argument("key", metavar="KEY", help="such as rules.oi_drop.majors.alert")
     put.add_argument("value", metavar="VALUE", help="as in the file; text needs no quotes")
-    actions.add_parser("schema", help="print the JSON schema of the file", parents=[common])
+    _with_example(
+        actions.add_parser, "config schema", "print the JSON schema of the file", [common]
+    )
     completion = add("completion", "what makes a shell complete commands and options")
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
     add("send-test", "post a test message to every chat, or say what is missing")
@@ -166,7 +180,7 @@ def _configuring(add: _Add, common: argparse.ArgumentParser) -> None:
 
 def _operating(add: _Add) -> None:
     demo = add("demo", "play the bundled crash: no network, no token")
-    demo.add_argument("--speed", type=_speed, default=200.0, help="times faster than life (200)")
+    demo.add_argument("--speed", type=_speed, help="times faster than life (200)")
     demo.add_argument("--lang", metavar="LANGUAGE", help="of the messages: en, ja or zh-TW")
     demo.add_argument(
         "--backtest", action="store_true", help="instead, what a backtest says of ten made days"
@@ -284,18 +298,22 @@ def _history(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="everything, as JSON")
 
 
+def _number(text: str, least: float, most: float, what: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = nan
+    if not least <= number <= most:
+        raise argparse.ArgumentTypeError(f"must be {what}, not {text!r}")
+    return number
+
+
 def _rate(text: str) -> float:
-    rate = float(text)
-    if not 0 < rate <= 10_000:
-        raise argparse.ArgumentTypeError("must be above 0")
-    return rate
+    return _number(text, 1e-6, 10_000, "a number above 0")
 
 
 def _seconds(text: str) -> int:
-    seconds = int(text)
-    if not 4 <= seconds <= 3_600:
-        raise argparse.ArgumentTypeError("must be from 4 to 3600")
-    return seconds
+    return int(_number(text, 4, 3_600, "seconds, from 4 to 3600"))
 
 
 def _assets(text: str) -> frozenset[str]:
@@ -318,10 +336,7 @@ def _moment(text: str) -> int:
 
 
 def _speed(text: str) -> float:
-    speed = float(text)
-    if not 0 < speed <= 100_000:
-        raise argparse.ArgumentTypeError("must be above 0")
-    return speed
+    return _number(text, 1e-6, 100_000, "a number above 0")
 
 
 if __name__ == "__main__":

@@ -52,6 +52,9 @@ from streams.venues import VENUES
 
 log = structlog.get_logger()
 
+_DEMO_SPEED = 200.0
+"""How many times faster than life its story is played unless somebody says otherwise."""
+
 _ROLES = ("run", "streams", "rules", "bot")
 _QUIET = (
     "demo", "replay", "status", "repair", "check", "show", "preview", "test", "send-test",
@@ -66,10 +69,13 @@ def do(options: argparse.Namespace) -> NoReturn:
     configure("WARNING" if options.command in _QUIET else "INFO")
     try:
         if options.command == "init":
-            sys.exit(_init(options))
-        settings = _settings(options)
-        connection.use_prefix(settings.redis_prefix)
-        sys.exit(_do(options, settings))
+            code = _init(options)
+        else:
+            settings = _settings(options)
+            connection.use_prefix(settings.redis_prefix)
+            code = _do(options, settings)
+        sys.stdout.flush()  # here it is known what to do where nobody reads on
+        sys.exit(code)
     except ConfigError as error:
         _fail(str(error), 2)
     except CannotStart as error:
@@ -89,7 +95,7 @@ def _init(options: argparse.Namespace) -> int:
         api_url = options.api_url and valid_url(options.api_url, ("https", "http"))
         path = own_path(options.config, os.environ)
         env = environment(os.environ, path.parent)
-        written = Dialogue(path, env, api_url).run()
+        written = Dialogue(path, env, api_url, schema=_schema()).run()
     except InitError as error:
         _fail(str(error), 2)
     except ValueError as error:
@@ -97,25 +103,32 @@ def _init(options: argparse.Namespace) -> int:
     except OSError as error:
         _fail(f"cannot read {error.filename}: {error.strerror}", 2)
     print(f"\nWritten: {' and '.join(map(str, written))}\n")  # noqa: T201
-    settings = load(path, environment(os.environ, path.parent))
-    _check(settings)
+    settings, tests = checked(path, os.environ)
+    print(in_short(settings, tests))  # noqa: T201
+    for line in _doubts(settings):
+        print(f"warning: {line}")  # noqa: T201
     named = "" if path in (Path(OWN), Path(SHIPPED.name)) else f" --config {path}"
     lowtide = f"lowtide {{}}{named}" if is_packaged() else f".venv/bin/lowtide {{}}{named}"
     print()  # noqa: T201
     if settings.token is not None and asyncio.run(_send_test(settings)):
         _fail(f"Mend that, then try again: {lowtide.format('send-test')}", 1)
+    print(f"All that it means: {lowtide.format('check')}")  # noqa: T201
     print(f"Start it: {lowtide.format('run')}")  # noqa: T201
     return 0
 
 
 def _config(options: argparse.Namespace, settings: Settings) -> None:
     if options.action == "schema":
-        schema = json_schema(sorted(VENUES), sorted(LANGUAGES), sorted(SOURCES))
-        print(msgspec.json.format(msgspec.json.encode(schema), indent=1).decode())  # noqa: T201
+        print(_schema())  # noqa: T201
         return
     from bot.config.edit import set_key  # running roles do without tomlkit
 
     _answer("set it", lambda: set_key(settings, options.key, options.value, os.environ))
+
+
+def _schema() -> str:
+    schema = json_schema(sorted(VENUES), sorted(LANGUAGES), sorted(SOURCES))
+    return msgspec.json.format(msgspec.json.encode(schema), indent=1).decode()
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -330,12 +343,13 @@ def _demo(options: argparse.Namespace, settings: Settings) -> None:
     from bot.web.server import serve_web
 
     settings = msgspec.structs.replace(settings, language=_language(options, settings))
-    speed: float = options.speed
+    speed: float = options.speed or _DEMO_SPEED
     print(  # noqa: T201
         f"Lowtide demo: the crash of 10 October 2025, {speed:g} times faster than life.\n"
         "Made, not recorded: a generator wrote the frames after the public figures of that day;\n"
         "a local server plays them over real sockets to the pipeline that runs live.\n"
-        "Times are UTC. The first messages come in about fifteen seconds.",
+        "Times are UTC."
+        + (" The first messages come in about fifteen seconds." if speed == _DEMO_SPEED else ""),
         flush=True,
     )
 

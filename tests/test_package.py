@@ -88,7 +88,8 @@ def test_init_makes_it_the_operators_own(package: Path, tmp_path: Path):
     done = lowtide(package, tmp_path, "init", typed="\nBTC SOL\n")
     assert (done.stderr, done.returncode) == ("", 0)
     assert done.stdout.endswith("Start it: lowtide run\n")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["config.toml"]
+    names = sorted(entry.name for entry in tmp_path.iterdir())
+    assert names == ["config.toml", "lowtide.schema.json"]
     assert "large      SOL\n" in lowtide(package, tmp_path, "check").stdout
 
 

@@ -1,6 +1,7 @@
 """The operator's own file, changed by a command: comments and layout stay, all of it or nothing."""
 
 import codecs
+import errno
 import fcntl
 import os
 import re
@@ -67,6 +68,8 @@ def replace(
     path = path.resolve()
     if path.exists() and not path.stat().st_mode & stat.S_IWUSR:
         raise ValueError(f"{path} is read-only for its owner, and nothing was written")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path.parent))
     before = path.read_bytes() if path.exists() else b""
     file = NamedTemporaryFile(  # noqa: SIM115  # removed below, whatever becomes of it
         "w", dir=path.parent, suffix=".toml", delete=False,

@@ -74,7 +74,8 @@ def _web(settings: Settings) -> list[tuple[str, str]]:
     host, port = settings.web
     place = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     who = ", with the token" if settings.web_token else ""
-    return [("web", f"/healthz, /readyz and /metrics at {place}{who}"), *push]
+    text = f"a page at {place}, with /healthz, /readyz and /metrics{who}"
+    return [("web", text), *push]
 
 
 def _proxies(settings: Settings) -> list[tuple[str, str]]:

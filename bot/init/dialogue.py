@@ -14,8 +14,9 @@ from bot.config import load
 from bot.config.environment import Environment
 from bot.config.source import SHIPPED
 from bot.config.values import chat_id
-from bot.delivery.sinks import RefusalScope, Refused, SendError
+from bot.delivery.sinks import ChatMoved, RefusalScope, Refused, SendError
 from bot.delivery.sinks.telegram import TelegramClient
+from bot.destination import TelegramChat
 from bot.init.files import (
     TOKEN_NAME,
     InitAnswers,
@@ -61,7 +62,8 @@ class Dialogue:
     """Asks, and writes what comes of it to ``path``.
 
     ``env``: the environment with ``.env``, see ``bot.config.environment``. ``api_url``: a Bot API
-    server in place of Telegram's own. ``wait_s``: how long the chat is looked for.
+    server in place of Telegram's own. ``wait_s``: how long the chat is looked for. ``schema``: that
+    of the configuration, for editors.
     """
 
     def __init__(
@@ -71,12 +73,14 @@ class Dialogue:
         api_url: str | None = None,
         terminal: Terminal | None = None,
         wait_s: float = WAIT_S,
+        schema: str = "",
     ) -> None:
         self._path = path
         self._env = env
         self._api_url = api_url
         self._terminal = terminal or Terminal()
         self._wait_s = wait_s
+        self._schema = schema
 
     def run(self) -> list[Path]:
         """The files that were written. Raises InitError; then there is none."""
@@ -92,7 +96,7 @@ class Dialogue:
             chat=chat, about_chat=title, coins=self._coins(), api_url=self._api_url
         )
         text = config_text(answers, shipped.majors)
-        return write_files(self._path, text, token if token != kept else None)
+        return write_files(self._path, text, token if token != kept else None, self._schema)
 
     def _kept(self, token: str) -> str:
         """A token that is there already."""
@@ -151,15 +155,35 @@ class Dialogue:
             say("   Enter: it is found, if you post something there.")
             if answer := self._terminal.ask():
                 try:
-                    return _chat_of(answer), ""
+                    chat = _chat_of(answer)
                 except ValueError as error:
                     say(f"   The chat {error}.")
                     continue
+                if refusal := self._refusal(token, chat):
+                    say(f"   {refusal}.")
+                    continue
+                return chat, ""
             say(f"   Make @{name} an administrator of the channel with the right Post messages,")
             say("   and post anything there, or forward one of its posts to the bot.")
             say(f"   Of a group the bot must be a member. Waiting {self._wait_s / 60:.0f} min …")
             if (offer := self._search(token)) is not None:
                 return offer.id, about(offer)
+
+    def _refusal(self, token: str, chat: int | str) -> str:
+        """Why Telegram does not take posts to that chat; "" if it does, or does not answer."""
+
+        async def check(client: TelegramClient) -> object:
+            return await client.check(TelegramChat(chat))
+
+        try:
+            self._with_client(token, check)
+        except ChatMoved as error:
+            return f"The group {chat} is now {error.chat}: write that"
+        except Refused as error:
+            return error.reason
+        except SendError as error:
+            self._terminal.say(f"   {error.reason}: whether the chat is there is not known.")
+        return ""
 
     def _search(self, token: str) -> ChatOffer | None:
         """The chat that somebody agrees to; None if there is none."""

@@ -17,6 +17,9 @@ from bot.config.markets import asset_problem
 from bot.config.source import OWN, SHIPPED, VARIABLE, is_shipped
 from bot.init.offers import ChatOffer
 
+SCHEMA = "lowtide.schema.json"
+"""Beside the configuration, whose first line names it for editors."""
+
 TOKEN_NAME = "TELEGRAM_BOT_TOKEN"  # noqa: S105  # the variable's name
 _PAIRS = re.compile(r"([A-Z0-9]+?)[-_/]?(?:USDT|USDC|USD|PERP)")
 _THOUSANDS = re.compile(r"1000+([A-Z]+)")
@@ -80,6 +83,7 @@ def config_text(answers: InitAnswers, majors: Sequence[str]) -> str:
     """The configuration. ``majors``: the shipped ones, whose levels are the tightest."""
     return "\n".join(
         [
+            f"#:schema ./{SCHEMA}",
             "# Written by lowtide init. It says only what differs from the configuration that",
             "# comes with Lowtide, so an upgrade brings new defaults and touches nothing here.",
             "# lowtide check  says what it means, lowtide show BTC  the numbers for one coin.",
@@ -136,22 +140,29 @@ def _telegram(api_url: str | None) -> list[str]:
     return [] if api_url is None else ["", "[telegram]", f"api_url = {json.dumps(api_url)}"]
 
 
-def write_files(path: Path, text: str, token: str | None) -> list[Path]:
+def write_files(path: Path, text: str, token: str | None, schema: str = "") -> list[Path]:
     """Write the configuration, and ``.env`` beside it if there is a ``token`` to keep.
 
-    All or nothing. Returns what was written. Raises InitError.
+    ``schema``: written beside it too, unless one is there. All or nothing. Returns what was
+    written. Raises InitError.
     """
+    beside = path.parent / SCHEMA
+    new = [(path, text)]
+    if schema and not os.path.lexists(beside):
+        new.append((beside, f"{schema}\n"))
+    created, kept, file = list[Path](), list[Path](), path
     try:
-        _write_new(path, text)
+        for file, content in new:
+            _write_new(file, content)
+            created.append(file)
+        if token is not None:
+            file = path.parent / ".env"
+            kept.append(_keep_token(file, token))
     except OSError as error:
-        raise InitError(f"cannot write {path}: {error.strerror}") from None
-    if token is None:
-        return [path]
-    try:
-        return [path, _keep_token(path.parent / ".env", token)]
-    except OSError as error:
-        path.unlink()
-        raise InitError(f"cannot write {path.parent / '.env'}: {error.strerror}") from None
+        for path in created:
+            path.unlink()
+        raise InitError(f"cannot write {file}: {error.strerror}") from None
+    return [path, *kept, *created[1:]]
 
 
 def _write_new(path: Path, text: str) -> None:

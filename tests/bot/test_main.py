@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -271,16 +272,18 @@ def test_interrupted_is_no_traceback(config: Path, capsys, monkeypatch) -> None:
     assert ended(["run", "--config", str(config)], capsys)[0] == 130
 
 
-def test_a_reader_who_leaves_is_no_traceback(config: Path) -> None:
+@pytest.mark.parametrize("more", [{"PYTHONUNBUFFERED": "1"}, {}], ids=["by lines", "at once"])
+@pytest.mark.parametrize("command", [["check"], ["config", "schema"], ["repair"]])
+def test_a_reader_who_leaves_is_no_traceback(command: list[str], more: dict[str, str]) -> None:
     """lowtide check | head -1"""
-    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"} | more
     check = subprocess.Popen(
-        [sys.executable, "-m", "bot", "check", "--config", str(ROOT / "config.toml")],
+        [sys.executable, "-m", "bot", *command, "--config", str(ROOT / "config.toml")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=env,
     )  # fmt: skip
     assert check.stdout is not None and check.stderr is not None
     check.stdout.close()
-    assert check.wait(10) == 1
+    assert check.wait(60) == 1
     assert check.stderr.read() == b""
     check.stderr.close()
 
@@ -298,16 +301,26 @@ def test_the_demo_of_a_backtest_needs_no_network(capsys: pytest.CaptureFixture[s
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
-    [action] = [a for a in parser()._actions if isinstance(a.choices, dict)]
-    return dict(action.choices)
+    """With those below others, as ``config set``."""
+
+    def below(
+        whole: argparse.ArgumentParser, prefix: str
+    ) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+        for action in whole._actions:
+            if isinstance(action.choices, dict):
+                for name, command in action.choices.items():
+                    yield f"{prefix}{name}", command
+                    yield from below(command, f"{prefix}{name} ")
+
+    return dict(below(parser(), ""))
 
 
 def test_every_command_has_an_example_that_it_takes():
     assert sorted(EXAMPLES) == sorted(commands())
     for name, line in EXAMPLES.items():
         words = shlex.split(line.partition(">")[0])
-        assert words[0] == name
-        assert parser().parse_args(words).command == name
+        assert words[: len(name.split())] == name.split()
+        assert parser().parse_args(words).command == words[0]
         assert f"lowtide {line}" in commands()[name].format_help()
 
 
@@ -343,7 +356,26 @@ def test_a_shell_completes_commands_options_and_choices(
 def test_other_shells_have_theirs(shell: str, capsys: pytest.CaptureFixture[str]):
     code, script, _ = ended(["completion", shell], capsys)
     assert code == 0
-    assert all(name in script for name in EXAMPLES)
+    assert all(word in script for name in EXAMPLES for word in name.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["demo", "--speed", "abc"], "must be a number above 0, not 'abc'"),
+        (["demo", "--speed", "-1"], "must be a number above 0, not '-1'"),
+        (["verify", "--seconds", "2"], "must be seconds, from 4 to 3600, not '2'"),
+        (["tune", "oi_drop", "--posts-per-week", "nan", "data"],
+         "must be a number above 0, not 'nan'"),
+    ],
+)  # fmt: skip
+def test_what_is_no_number_is_said(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+):
+    code, _, err = ended(arguments, capsys)
+    assert code == 2
+    assert sentence in err
+    assert "_" not in err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("place", [1, 2, 4])

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -139,6 +140,14 @@ def test_a_read_only_file_is_left_alone(path: Path):
     path.chmod(0o400)
     with pytest.raises(ValueError, match=r"mine.toml is read-only for its owner, and nothing was"):
         set_key(load(path, {}), "channel.posts_per_hour", "9", {})
+    assert path.read_text() == OWN
+
+
+def test_a_folder_that_may_not_be_written_to_is_named(path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PermissionError) as caught:
+        set_key(load(path, {}), "channel.posts_per_hour", "9", {})
+    assert caught.value.filename == str(path.parent)
     assert path.read_text() == OWN
 
 

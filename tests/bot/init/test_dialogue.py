@@ -1,6 +1,7 @@
 """``lowtide init`` from the outside: what is typed, what Telegram says, which files there are."""
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -47,13 +48,17 @@ async def test_from_an_empty_folder_to_a_post_in_the_channel(fake: FakeUpdates, 
     fake.say("anything", chat=CHANNEL, kind="channel_post")
     code, out, err = await init(tmp_path, fake.url, f"{TOKEN}\n\ny\nBTC, SOL\n")
     assert (code, err) == (0, "")
-    assert names(tmp_path) == [".env", "config.toml"]
+    assert names(tmp_path) == [".env", "config.toml", "lowtide.schema.json"]
+    assert (tmp_path / "config.toml").read_text().startswith("#:schema ./lowtide.schema.json\n")
+    schema = json.loads((tmp_path / "lowtide.schema.json").read_text())
+    assert "channel" in schema["properties"]
     assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600
     assert (
         f"chat_id = {CHANNEL}   # the channel Lowtide\n" in (tmp_path / "config.toml").read_text()
     )
     assert "The bot is @lowtide_bot." in out
-    assert "majors     BTC\n" in out and "warning" not in out
+    assert "config.toml, " in out and " rules, " in out and "warning" not in out
+    assert len(out.splitlines()) < 30
     assert "posted to Lowtide\n" in out
     assert [(post.chat, post.silent) for post in fake.sent] == [(CHANNEL, True)]
     assert TOKEN not in out and "Start it: " in out
@@ -81,10 +86,20 @@ async def test_a_chat_may_be_named_and_mistakes_are_asked_again(fake: FakeUpdate
     assert WRONG not in out + err
 
 
+@pytest.mark.parametrize("typed", ["@nosuch", "-1009999999999", "t.me/nosuch"])
+async def test_a_chat_that_telegram_does_not_know_is_asked_again(
+    typed: str, fake: FakeUpdates, tmp_path: Path
+):
+    code, out, err = await init(tmp_path, fake.url, f"{TOKEN}\n{typed}\n{CHANNEL}\nBTC\n")
+    assert (code, err) == (0, "")
+    assert "Telegram finds no chat " in out
+    assert [post.chat for post in fake.sent] == [CHANNEL]
+
+
 async def test_without_a_token_messages_go_to_the_terminal(tmp_path: Path):
     code, out, err = await init(tmp_path, "http://127.0.0.1:1", "\n\n")
     assert (code, err) == (0, "")
-    assert names(tmp_path) == ["config.toml"]
+    assert names(tmp_path) == ["config.toml", "lowtide.schema.json"]
     assert "2. The chat" not in out
 
 
@@ -104,7 +119,11 @@ async def test_what_send_test_misses_ends_it_with_what_to_do(fake: FakeUpdates, 
     assert code == 1
     assert f"the bot is no administrator of the channel {CHANNEL}; add it under" in err
     assert "send-test" in err.splitlines()[-1] and "Start it" not in out
-    assert names(tmp_path) == [".env", "config.toml"]  # to be mended, not to be typed again
+    assert names(tmp_path) == [
+        ".env",
+        "config.toml",
+        "lowtide.schema.json",
+    ]  # to be mended, not to be typed again
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_the_configuration_is_valid_and_means_what_was_answered(
 
 
 def test_what_is_commented_out_is_valid_too(tmp_path: Path) -> None:
-    lines = config_text(InitAnswers(), MAJORS).splitlines()[4:]
+    lines = config_text(InitAnswers(), MAJORS).splitlines()[5:]
     text = "\n".join(line.removeprefix("# ") for line in lines)
     text = text.replace("-100…", "-1001234567890").replace("A level of your own", "# A level")
     path = tmp_path / "config.toml"
