@@ -1,7 +1,7 @@
 """``lowtide status``: how the roles are doing, from what they write to Redis."""
 
 import asyncio
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from redis.asyncio import Redis
@@ -12,6 +12,7 @@ from bot.delivery.post import ChatReport
 from bot.lang import ENGLISH
 from bot.roles import ENDED_LIFE_S, STATUS_EVERY_S, STATUS_LIFE_S, ended_key
 from streams.bus.connection import ANSWER_S, Keys, parsed, unwritable
+from streams.events import Ms
 from streams.feed.hub import FeedCount, SilentContract, SocketStatus, VenueStatus
 
 ROLES = ("streams", "rules", "bot")
@@ -48,6 +49,7 @@ async def _collect(redis: Redis, keys: Keys) -> dict[str, Any]:
         },
         "memory_mb": _mb(memory.get("used_memory")),
         "rss_mb": _mb(memory.get("used_memory_rss")),
+        "time_ms": await _server_time(redis),
     }
     return answer
 
@@ -69,6 +71,15 @@ async def _memory(redis: Redis) -> dict[str, Any]:
         return await redis.info("memory")  # pyright: ignore[reportUnknownMemberType]
     except ResponseError:
         return {}
+
+
+async def _server_time(redis: Redis) -> Ms | None:
+    """What time it is there; None where nobody may ask."""
+    try:
+        seconds, us = await redis.time()  # pyright: ignore[reportUnknownMemberType]
+    except ResponseError:
+        return None
+    return seconds * 1000 + us // 1000
 
 
 def _mb(size: int | None) -> float | None:
@@ -127,11 +138,30 @@ def _not_running(role: str, status: dict[str, Any]) -> str:
     if end is None and status["redis"].get("cannot_write", ""):
         return f"{role:8} nothing heard for {STATUS_LIFE_S} s, since it cannot report"
     if end is None:
-        return f"{role:8} not running (nothing heard for {STATUS_LIFE_S} s)"
+        return f"{role:8} {_unheard(status.get('unheard', {}).get(role))}"
     ago = f"{ENGLISH.length(end['seconds_ago'] * 1000)} ago"
     if not end["reason"]:
         return f"{role:8} not running: it was stopped {ago}"
     return f"{role:8} not running: it ended {ago}: {end['reason']}"
+
+
+class Unheard(NamedTuple):
+    """A role that has no report, as whoever has looked before knows it."""
+
+    seconds: float
+    """Since when nothing is heard, by a steady clock; since the first look where nothing was."""
+    before: bool
+    """Whether it was heard before."""
+
+
+def _unheard(unheard: Unheard | None) -> str:
+    """A report is kept for ``STATUS_LIFE_S`` by the server's clock, which may step, and it is lost
+    with the server. None: nobody has looked before."""
+    if unheard is None or unheard.seconds > STATUS_LIFE_S - STATUS_EVERY_S:
+        return f"not running (nothing heard for {STATUS_LIFE_S} s)"
+    if unheard.before:
+        return "reports anew in a moment: Redis was restarted, or its clock stepped"
+    return "has not reported yet"
 
 
 def describe(status: dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ _NUMBER = r"[-+\d.,e]+"
 _SHAPES = (
     (re.compile(r"length"), rf"({_LENGTH})"),
     (re.compile(r"count|all$|status|size|number|times|code|free"), rf"({_NUMBER})"),
+    (re.compile(r"role$"), r"(\w+)"),
     (re.compile(r""), "(.+?)"),
 )
 """What may stand in a place, by the beginning of its name."""

@@ -15,6 +15,7 @@ from streams.bus.conflate import Conflator
 from streams.bus.connection import ANSWER_S, Keys
 from streams.bus.liquidations import written_liquidations
 from streams.bus.publisher import Publisher
+from streams.bus.skew import ClockError
 from streams.bus.writer import FLUSH_S, Writer
 from streams.clock import Clock, WallClock
 from streams.events import Ms
@@ -35,6 +36,8 @@ class StreamsStatus(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
     venues: list[VenueStatus]
     sources: list[SourceStatus] = []
+    clock: ClockError | None = None
+    """That this machine's clock is wrong; None: it is not known to be."""
 
 
 async def streams_role(settings: Settings, url: str, clock: Clock | None = None) -> None:
@@ -65,6 +68,7 @@ async def streams_role(settings: Settings, url: str, clock: Clock | None = None)
                 waiting=publisher.waiting,
                 venues=hub.status(),
                 sources=[source.status() for source in sources],
+                clock=publisher.clock_error,
             )
 
         try:

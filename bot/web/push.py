@@ -5,6 +5,7 @@ well: https://healthchecks.io/docs/http_api/, "push monitor" in Uptime Kuma.
 """
 
 import asyncio
+import time
 
 import aiohttp
 import structlog
@@ -21,6 +22,9 @@ log = structlog.get_logger()
 
 EVERY_S = 60.0
 LOOK_S = 10.0
+STARTING_S = 60.0
+"""So long after a start it is no news that not all is well yet."""
+
 _TIMEOUT = aiohttp.ClientTimeout(total=10.0)
 
 
@@ -31,8 +35,9 @@ class Push:
         self._proxies = settings.proxies
         self._probe = probe
         self._url = push_url
-        self._withheld = ""
-        """Why no life sign is given; "": one is."""
+        self._starting_until = time.monotonic() + STARTING_S
+        self._warned = False
+        """The log has it that no life sign is given."""
         self._refused = ""
         """Why the last one was not taken; "": it was."""
 
@@ -45,13 +50,14 @@ class Push:
     async def give(self) -> bool:
         """Give a life sign if all is well. Whether it was taken."""
         withheld = await self._what_is_wrong()
-        if withheld and not self._withheld:
-            log.warning("no life sign is pushed", reason=withheld)
-        elif self._withheld and not withheld:
-            log.info("life signs are pushed again")
-        self._withheld = withheld
         if withheld:
+            if not self._warned and time.monotonic() >= self._starting_until:
+                log.warning("no life sign is pushed", reason=withheld)
+                self._warned = True
             return False
+        if self._warned:
+            log.info("life signs are pushed again")
+        self._warned, self._starting_until = False, 0.0
         refused = await self._why_not_taken()
         if refused and refused != self._refused:
             log.error("[web] push_url does not take the life sign; it is tried again",

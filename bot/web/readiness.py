@@ -1,4 +1,5 @@
-"""Whether Lowtide does what it is for: it hears the venues, its rules tick, Telegram answers. Pure.
+"""Whether Lowtide does what it is for: it hears the venues, its rules tick, Telegram answers, and
+its clock is right. Pure.
 
 A fall of the market is none of it: nothing here looks at what the venues say. No reason names a
 chat, an address or a person.
@@ -12,12 +13,15 @@ import msgspec
 from bot.redaction import public
 from bot.roles.rules import NO_TICK_S
 from bot.status import faults, silent_contract
-from streams.durations import MINUTE
-from streams.events import Ms
+from streams.bus.skew import ClockError
+from streams.clock import APART
+from streams.durations import MINUTE, SECOND
+from streams.events import Ms, length_in_words
 from streams.feed.hub import VenueStatus
 
-SILENT: Ms = MINUTE
-"""A venue of which nothing has come for so long is not heard."""
+SILENT: Ms = 45 * SECOND
+"""A venue of which nothing has come for so long is not heard. Operators are told then as well: its
+sockets are lost after 30 s, and ``rules.feed_health`` waits for 15 more."""
 
 
 CONTRACT_SILENT: Ms = 3 * MINUTE
@@ -43,6 +47,7 @@ def readiness(
         _check("roles", faults(dict(status), nameless=True)),
         _check("venues", _not_heard(status["streams"])),
         _check("ticks", _no_tick(status["rules"])),
+        _check("clock", _wrong_clock(status["streams"])),
         _check("process", [f"{who}: {why}" for who, why in failing.items()]),
     ]
     return [*checks, _check("telegram", _telegram(status["bot"]))] if telegram else checks
@@ -54,7 +59,7 @@ def _check(name: str, reasons: list[str]) -> ReadinessCheck:
 
 def _not_heard(streams: Any) -> list[str]:
     if streams is None:
-        return ["the streams role is not running"]
+        return ["the streams role is not heard"]
     venues = msgspec.convert(streams["venues"], list[VenueStatus])
     reasons = [f"{venue.title}: {why}" for venue in venues if (why := _why(venue, streams["seen"]))]
     return reasons if venues else ["no venue is listened to"]
@@ -80,13 +85,31 @@ def _why(venue: VenueStatus, now: Ms) -> str:
 
 def _no_tick(rules: Any) -> list[str]:
     if rules is None:
-        return ["the rules role is not running"]
+        return ["the rules role is not heard"]
     tick_ms = cast("Ms", rules.get("tick_ms", 0))
     return [f"no tick for {tick_ms / 1000:.0f} s"] if tick_ms > NO_TICK_S * 1000 else []
 
 
+def _wrong_clock(streams: Any) -> list[str]:
+    """A clock that is behind is wrong. One that seems to be ahead may be right: in a crash all
+    exchanges can be late together, though not by as much as ``APART``."""
+    if streams is None:
+        return []
+    error = msgspec.convert(streams.get("clock"), ClockError | None)
+    if error is None or 0 <= error.ahead < APART:
+        return []
+    where = "ahead of" if error.ahead > 0 else "behind"
+    off = f"this machine's clock is {length_in_words(abs(error.ahead))} {where}"
+    if len(error.venues) == 1:
+        venues = msgspec.convert(streams["venues"], list[VenueStatus])
+        titles = {venue.name: venue.title for venue in venues}
+        only = titles.get(error.venues[0], error.venues[0])
+        return [f"{off} that of {only}, the only exchange heard: set the one that is wrong"]
+    return [f"{off} the exchanges': set it, by NTP for example"]
+
+
 def _telegram(bot: Any) -> list[str]:
     if bot is None:
-        return ["the bot role is not running"]
+        return ["the bot role is not heard"]
     trouble = cast("str | None", bot.get("telegram"))
     return ["Telegram has not answered yet"] if trouble is None else [trouble] if trouble else []

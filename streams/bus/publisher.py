@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import structlog
 
 from streams.bus.conflate import Conflator, newest_only
-from streams.bus.skew import Skew, stepped_since
+from streams.bus.skew import ClockError, Skew, stepped_since
 from streams.bus.writer import Writer
 from streams.clock import STEP, Clock
 from streams.durations import SECOND
@@ -60,6 +60,11 @@ class Publisher:
         """Events written since start."""
         return self._writer.written
 
+    @property
+    def clock_error(self) -> ClockError | None:
+        """How wrong our clock is by the venues'; None: it is not known to be."""
+        return self._skew.error
+
     def publish(self, event: AnyEvent) -> None:
         """Accept an event. Never blocks."""
         self._skew.take(event)
@@ -71,7 +76,7 @@ class Publisher:
         log.warning("the clock of this machine stepped", by=_signed(by))
         for event in self._conflator.flush():
             self._accept(event)
-        self._skew.step()
+        self._skew.step(by)
         self._accept(ClockStep(seen=seen, by=by))
 
     def compare(self, late_before: Mapping[str, Ms]) -> None:

@@ -10,6 +10,8 @@ does not count.
 
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from streams.durations import SECOND
 from streams.events import (
     AnyEvent,
@@ -32,6 +34,15 @@ _TIMES = 2
 _OURS = ""
 
 
+class ClockError(msgspec.Struct, frozen=True, kw_only=True):
+    """That our clock is wrong, as operators have been told."""
+
+    ahead: Ms
+    """How far it is ahead of the venues', by the last look; negative: behind."""
+    venues: list[str]
+    """Those that say so."""
+
+
 class Skew:
     """Takes events, and says now and then how far our clock is from the venues'."""
 
@@ -42,6 +53,13 @@ class Skew:
         self._look_at: Ms | None = None
         self._beyond: dict[str, int] = {}
         self._reported: set[str] = set()
+        self._error: ClockError | None = None
+
+    @property
+    def error(self) -> ClockError | None:
+        """How wrong our clock is; None: it is not known to be."""
+        error = self._error if _OURS in self._reported else None
+        return error if error and abs(error.ahead) > MOST // 2 else None
 
     @property
     def late(self) -> Mapping[str, Ms]:
@@ -62,9 +80,11 @@ class Skew:
         if before is None or late < before:
             self._quickest[venue] = late
 
-    def step(self) -> None:
-        """Our clock stepped: what was late by it says nothing more."""
+    def step(self, by: Ms) -> None:
+        """Our clock stepped ``by``: what was late by it says nothing more."""
         self._quickest, self._look_at = {}, None
+        if self._error is not None:
+            self._error = msgspec.structs.replace(self._error, ahead=self._error.ahead + by)
 
     def look(self, now: Ms) -> list[Fault]:
         """What is to be said at ``now``: whose clocks are wrong, or are no longer."""
@@ -78,6 +98,7 @@ class Skew:
         if not late:
             return []
         ours = middle_lateness(late.values())
+        self._error = ClockError(ahead=ours, venues=sorted(late))
         faults = self._judge(_OURS, ours, now, _our_words(ours, [*late]))
         for venue, ms in late.items():
             faults += self._judge(venue, ms - ours, now, _venue_words(ms - ours))

@@ -62,4 +62,4 @@ class Stats(msgspec.Struct):
     lag_ms: int = 0
     """How old the newest data was when it came."""
     last_data: Ms = 0
-    """When the newest data came, by our clock."""
+    """When the newest data came, on the steady clock; 0: none came."""

@@ -282,8 +282,12 @@ class Hub:
             frames_per_s=self._rate(id(socket), stats.frames),
             books_live=live,
             books=books,
-            **msgspec.structs.asdict(stats),
+            **msgspec.structs.asdict(stats) | {"last_data": self._dated(stats.last_data)},
         )
+
+    def _dated(self, at: Ms) -> Ms:
+        """When that was by our clock as it goes now, whatever it was then; 0: never."""
+        return self._seen() - (self._now() - at) if at else 0
 
     def _rate(self, key: int, frames: int) -> float:
         """Frames a second since the status before."""

@@ -183,7 +183,7 @@ class Session:
         misplaced = self.listing.contracts.misplaced(decoded) if self.listing.order else {}
         for item in decoded:
             if isinstance(item, BookUpdate):
-                self._note_data(Kind.DEPTH, now, seen)
+                self._note_data(Kind.DEPTH, now)
                 if self.listing.order and item.snapshot and item.bids and item.asks:
                     mid = (item.bids[0][0] + item.asks[0][0]) / 2
                     self.listing.contracts.take_mid(item.symbol, mid, seen)
@@ -359,7 +359,7 @@ class Session:
         if not doubt:
             whole, doubt = self.listing.contracts.complete(event)
             if whole is None:  # the venue spoke, though what it said cannot be told yet
-                self._note_data(kind_of(event), now, seen)
+                self._note_data(kind_of(event), now)
         if doubt:
             actions += self._reply(Reply(ok=False, text=doubt, relist=True), seen)
         if whole is not None:
@@ -367,7 +367,7 @@ class Session:
 
     def _fact(self, event: MarketEvent, now: Ms, seen: Ms, actions: list[Action]) -> None:
         kind = kind_of(event)
-        self._note_data(kind, now, seen)
+        self._note_data(kind, now)
         self.stats.events += 1
         self.stats.lag_ms = seen - event.at
         if kind is not Kind.LIQUIDATION:
@@ -413,9 +413,9 @@ class Session:
                     self._known[feed] = again
                     yield again
 
-    def _note_data(self, kind: Kind, now: Ms, seen: Ms) -> None:
+    def _note_data(self, kind: Kind, now: Ms) -> None:
         self._last_data[kind] = now
-        self.stats.last_data = seen
+        self.stats.last_data = now
         if self._failures and self._opened is not None and now - self._opened >= STEADY_MS:
             self._failures = 0
 

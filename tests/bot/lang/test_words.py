@@ -101,7 +101,7 @@ SAME_EVERYWHERE = {
     "TLS", "USD", "MB", "WebSocket", "ping", "URL", "REDIS_URL", "TELEGRAM_BOT_TOKEN", "BotFather",
     "LOWTIDE_WEB_TOKEN", "maxmemory", "policy", "noeviction", "redis", "max_mb", "data_dir", "lock",
     "manifest", "valkey", "server", "topic", "chat_id", "webhooks", "KOSPI", "VIX", "TLT", "WTI",
-    "NFP", "CPI", "DeFi", "AI", "DePIN",
+    "NFP", "NTP", "CPI", "DeFi", "AI", "DePIN",
     "MSTR", "COIN", "NVDA", "TSLA", "SOL", "BTC", "ETH", "oi_drop", "FR", "Bybit",
     "messengers", "to", "Asia", "Taipei", "Tokyo", "context", "sources", "JSON", "FOMC", "FRB",
     "apprise", "PATH", "pipx",

@@ -83,6 +83,32 @@ async def test_a_sign_is_given_while_all_is_well_and_none_while_it_is_not(
     assert logs[0]["reason"] == "ticks: no tick for 40 s"
 
 
+async def test_that_not_all_is_well_right_after_a_start_is_no_news(
+    tmp_path: Path, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = [100.0]
+    monkeypatch.setattr(push.time, "monotonic", lambda: at[0])
+    probe = Probe()
+    probe.check = SICK
+    with structlog.testing.capture_logs() as logs:
+        life = Push(settings(tmp_path), probe, watcher.url)
+        for at[0] in (101.0, 159.0):
+            assert not await life.give()
+        assert logs == []
+        for at[0] in (160.0, 170.0):
+            assert not await life.give()
+    assert [entry["event"] for entry in logs] == ["no life sign is pushed"]
+    with structlog.testing.capture_logs() as logs:
+        life = Push(settings(tmp_path), probe, watcher.url)
+        assert not await life.give()
+        probe.check = WELL
+        assert await life.give()
+        assert logs == []
+        probe.check = SICK  # from then on it is
+        assert not await life.give()
+    assert [entry["event"] for entry in logs] == ["no life sign is pushed"]
+
+
 @pytest.mark.parametrize("code", [302, 404, 500])
 async def test_a_sign_that_is_not_taken_is_said_once_and_tried_again(
     tmp_path: Path, watcher: Watcher, code: int
@@ -125,8 +151,9 @@ async def test_it_asks_often_while_not_well_and_each_minute_once_it_is(
 
 
 async def test_without_roles_none_is_given(
-    tmp_path: Path, valkey: Server, watcher: Watcher
+    tmp_path: Path, valkey: Server, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(push, "STARTING_S", 0.0)
     chosen = settings(tmp_path, push_url=secret(watcher.url))
     with structlog.testing.capture_logs() as logs:
         task = asyncio.create_task(push_life_signs(chosen, valkey.url, watcher.url))
@@ -135,7 +162,7 @@ async def test_without_roles_none_is_given(
                 await asyncio.sleep(0.02)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-    assert "streams not running" in logs[0]["reason"]
+    assert "streams has not reported yet" in logs[0]["reason"]
     assert watcher.signs == []
 
 

@@ -60,8 +60,8 @@ async def test_without_roles_it_is_alive_and_not_ready(serve: Serve) -> None:
     assert await get(f"{url}/healthz") == (200, "ok\n")
     code, text = await get(f"{url}/readyz")
     assert code == 503
-    assert text.startswith("roles: streams not running (nothing heard for 30 s); rules not ")
-    assert "venues: the streams role is not running\n" in text
+    assert text.startswith("roles: streams has not reported yet; rules has not reported yet; ")
+    assert "venues: the streams role is not heard\n" in text
     code, text = await get(f"{url}/metrics")
     assert code == 200 and 'lowtide_role_up{role="bot"} 0.0' in text
     assert (await get(f"{url}/nothing"))[0] == 404

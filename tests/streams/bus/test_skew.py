@@ -2,7 +2,7 @@
 
 from pytest import mark
 
-from streams.bus.skew import Skew, late_before, stepped_since
+from streams.bus.skew import ClockError, Skew, late_before, stepped_since
 from streams.durations import SECOND
 from streams.events import ClockStep, Fault, FaultCode, Kind, Ms, Price, Tick
 from tests.rules.facts import START, feed, oi, price, settled
@@ -91,8 +91,29 @@ def test_a_venue_that_is_right_again_is_told() -> None:
 def test_after_a_step_of_ours_what_was_late_before_it_does_not_count() -> None:
     skew = Skew()
     run(skew, 0, 15, binance=-60_000, bybit=-60_000)
-    skew.step()
+    skew.step(-60_000)
     assert run(skew, 60, 60, binance=80, bybit=90) == []
+
+
+def test_how_wrong_our_clock_is_is_known_while_operators_are_told_so() -> None:
+    skew = Skew()
+    run(skew, 0, 12, binance=-60_000, bybit=-59_990)
+    assert skew.error is None
+    run(skew, 12, 20, binance=-60_000, bybit=-59_990)
+    assert skew.error == ClockError(ahead=-59_990, venues=["binance", "bybit"])
+    skew.step(-3_600_000)  # set still further back
+    assert skew.error is not None and skew.error.ahead == -3_659_990
+    skew.step(3_659_990)  # set right, though nobody has measured it yet
+    assert skew.error is None
+    run(skew, 40, 60, binance=10, bybit=80)
+    skew.step(-600_000)
+    assert skew.error is None
+
+
+def test_a_venue_that_is_wrong_makes_ours_no_wrong_clock() -> None:
+    skew = Skew()
+    run(skew, 0, 60, binance=90, bybit=-40_000, hyperliquid=100)
+    assert skew.error is None
 
 
 def test_by_how_much_our_clock_stepped_is_what_all_venues_are_late_by_now() -> None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from streams.events import SPOT_KINDS, Depth, FeedState, Price, Volume
+from streams.events import SPOT_KINDS, Depth, FeedState, Ms, Price, Volume
 from streams.feed.hub import Hub, VenueAddress
 from streams.feed.selection import Markets
 from streams.venues import coinbase
@@ -301,3 +301,30 @@ async def test_what_a_spot_market_never_has_is_not_missing_in_its_status() -> No
     (status,) = hub.status()
     assert (status.not_available, status.sides_known) == ([], True)
     assert {*status.feeds} == SPOT_KINDS
+
+
+@virtual
+async def test_when_data_came_last_is_told_by_the_clock_as_it_goes_now() -> None:
+    """A clock that stepped since is no silence of a venue."""
+
+    class Stepping(Clock):
+        steady, ahead = 50_000, 0
+
+        def now(self) -> Ms:
+            return self.steady
+
+        def seen(self) -> Ms:
+            return 1_790_000_000_000 + self.steady + self.ahead
+
+    clock = Stepping()
+    async with COINBASE.at("BTC") as (_, world):
+        hub = Hub([VenueAddress(venue=coinbase)], Markets(majors=(), large=(), tail=0), id, clock)
+        await asyncio.sleep(5)
+        hub.clients[0].sockets = world.client.sockets
+        stats = world.client.sockets[0].session.stats
+        stats.last_data = 0
+        assert [socket.last_data for socket in hub.status()[0].sockets] == [0]
+        stats.last_data = clock.steady
+        clock.steady, clock.ahead = 53_000, 600_000
+        (status,) = hub.status()
+        assert [clock.seen() - socket.last_data for socket in status.sockets] == [3_000]
