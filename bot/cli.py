@@ -515,7 +515,9 @@ def _judge_history(options: argparse.Namespace, settings: Settings) -> None:
 
 def _report(options: argparse.Namespace, settings: Settings) -> None:
     from bot.backtest import statements, week
+    from bot.backtest.conditions import MONTH_WEEKS
     from bot.backtest.week_alerts import week_alerts
+    from bot.backtest.week_report import week_report
     from bot.plan.weekly import WEEK, last_week
     from bot.roles.run import existing_redis
     from streams.clock import wall_ms
@@ -528,21 +530,26 @@ def _report(options: argparse.Namespace, settings: Settings) -> None:
         if start > latest:
             raise ValueError(f"the week of {options.week} is not over: name an earlier Monday")
         folder = settings.data_dir / "metrics"
-        several = statements.WEEKS if options.statements else 1
-        wanted = (statements.needed if options.statements else week.wanted)(settings.majors)
-        weeks = [week.read_week(folder, start - n * WEEK, wanted) for n in range(several)]
+        majors = settings.majors
+        of_week = of_before = statements.needed(majors)
+        if not options.statements:
+            of_week, of_before = week.wanted(majors), week.prices_wanted(majors)
+        weeks = [week.read_week(folder, start, of_week)]
+        weeks += [
+            week.read_week(folder, start - n * WEEK, of_before) for n in range(1, MONTH_WEEKS)
+        ]
         if not weeks[0].minutes:
             raise ValueError(f"nothing of that week was recorded in {folder}")
         if options.statements:
-            return statements.statements(weeks, settings.majors, LANGUAGES[language])
+            return statements.statements(weeks, majors, LANGUAGES[language], settings.supports)
         recorded = weeks[0]
-        week.streaks(recorded, folder, week.FUNDING, settings.majors)
+        week.streaks(recorded, folder, week.FUNDING, majors)
         try:
             recorded.alerts = asyncio.run(week_alerts(existing_redis(settings), start))
         except (RedisError, OSError, TimeoutError) as error:
             reason = redact(connection.in_words(error))
             print(f"what was reported is not known: {reason}", file=sys.stderr)  # noqa: T201
-        return week.week_report(recorded, settings.majors, LANGUAGES[language])
+        return week_report(weeks, majors, LANGUAGES[language], settings.supports)
 
     _answer("report", make)
 

@@ -5,6 +5,8 @@ The alerts are made up, the words are not: they go through the renderer of every
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from math import ceil
+from statistics import median
 
 import msgspec
 
@@ -25,6 +27,7 @@ from rules.alerts import (
     FundingFacts,
     FundingShareFacts,
     Level,
+    LevelFacts,
     Link,
     LiquidationFacts,
     MarketCapFacts,
@@ -40,6 +43,7 @@ from rules.alerts import (
     SpotDepthFacts,
     SpotShareFacts,
     StablecoinFacts,
+    SupportFacts,
     TotalOpenInterestFacts,
     Turn,
     VolatilityFacts,
@@ -54,6 +58,7 @@ from rules.metrics.regime import RegimeMetric
 from rules.metrics.sector import MARKET, SectorMetric
 from rules.metrics.spot import SpotDepth, SpotShare
 from rules.metrics.stablecoin import StablecoinMetric
+from rules.metrics.support import SupportMetric
 from rules.metrics.usual import UsualMetric
 from rules.rule import Row, Rule
 from streams.durations import DAY, HOUR, MINUTE
@@ -442,11 +447,35 @@ def _structure(of: Metric, value: float, rule: Rule) -> PartFacts | None:
                 fixed_at=AT - AT % DAY - 9 * DAY,
                 by_cap=rule.baskets[of.sector].weight == "cap",
             )
+        case SupportMetric():
+            return _support(ceil(value))
         case SpotDepth():
             spot = _depth(of.books, value, rule)
             return SpotDepthFacts(spot=spot, perpetual=_depth(of.books, value * 0.8, rule))
         case _:
             return _volatility(of)
+
+
+def _support(held: int) -> SupportFacts:
+    """A level that was lost, and the next one below."""
+    first = AT - 12 * DAY
+    rebounds = tuple(9.3 / (n + 1) for n in range(held))
+    lost = LevelFacts(
+        level=115_000.0,
+        tests=held + 1,
+        held=held,
+        first_at=first,
+        last_at=AT - HOUR,
+        low=111_900.0,
+        rebounds_pct=rebounds,
+        regained_pct=100 * median(rebounds) / 25 if rebounds else None,
+        lost_at=AT - 20 * MINUTE,
+    )
+    standing = LevelFacts(
+        level=110_000.0, tests=2, held=2, first_at=first - 9 * DAY, last_at=first - 7 * DAY,
+        low=110_200.0, rebounds_pct=(6.1, 11.4), regained_pct=48.0,
+    )  # fmt: skip
+    return SupportFacts(lost=lost if held else None, standing=standing, since=AT - 30 * DAY)
 
 
 def _market_cap(usd: float, of: RoundMetric | None = None) -> MarketCapFacts:

@@ -290,6 +290,38 @@ class SectorFacts(msgspec.Struct, frozen=True, kw_only=True, tag="sector"):
     """Whether these are by capitalisation; else they are equal."""
 
 
+class LevelFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A level that a price came down to, as in ``rules.supports.Support``."""
+
+    level: float
+    tests: int
+    held: int
+    """Of the tests."""
+    first_at: Ms
+    """When the first test was."""
+    last_at: Ms
+    """When the last was."""
+    low: float
+    """The lowest price since the first."""
+    rebounds_pct: tuple[float, ...]
+    """How far the price rose from it after each test that it held, the oldest first."""
+    regained_pct: float | None
+    """The middle one in % of the fall before the first test; None: it never held."""
+    lost_at: Ms | None = None
+    """When it was lost; None: it was not."""
+
+
+class SupportFacts(msgspec.Struct, frozen=True, kw_only=True, tag="support"):
+    """The levels below a price."""
+
+    lost: LevelFacts | None
+    """The one that was lost in the last day; None: none was, or it is retaken."""
+    standing: LevelFacts | None
+    """The highest one that was tested and is not lost; None: there is none."""
+    since: Ms
+    """Since when prices are known."""
+
+
 class DispersionFacts(msgspec.Struct, frozen=True, kw_only=True, tag="dispersion"):
     """The venues' running estimates of funding."""
 
@@ -415,6 +447,7 @@ PartFacts = (
     | MarketCapFacts
     | StablecoinFacts
     | SectorFacts
+    | SupportFacts
     | DispersionFacts
     | LiquidationDayFacts
     | SpotShareFacts

@@ -22,7 +22,7 @@ from rules.drift import Drifts
 from rules.faults import Faults
 from rules.feed_health import NO_TICK, Feeds
 from rules.judge import Judge
-from rules.macro import MacroPrices
+from rules.macro import CRYPTO, MacroPrices
 from rules.market import EventCount, View
 from rules.releases import beside_release, releases_of
 from rules.rule import Rule
@@ -224,6 +224,7 @@ class Engine:
                 for composite in composites_since(self._watchlist.composites())
             ),
             macro=tuple(self._macro.now(now)),
+            crypto=self._macro.beside(now, self._price_of(CRYPTO)),
             context=tuple(
                 replace(answer, seen=timeline.now(answer.seen))
                 for answer in self._context.now(now, self._named)
@@ -232,6 +233,10 @@ class Engine:
                 replace(drift, seen=timeline.now(drift.seen)) for drift in self._drifts.standing()
             ),
         )
+
+    def _price_of(self, asset: str) -> float | None:
+        view = self._watchlist.memory.views.get(asset)
+        return None if view is None else view.price(self._now)
 
     def open_episodes(self) -> OpenEpisodes:
         """What is open now, and the prices. It costs as much as is open, and a little for each
@@ -409,6 +414,8 @@ class Engine:
             self._look_whether_alike(self._watchlist.memory.views.values(), now)
         for drift in self._drifts.look(self._watchlist.memory.views.values(), now):
             self._faults.take(drift)
+        if now // HOUR > self._macro.hour:
+            self._macro.learn(now, self._price_of(CRYPTO))
         turns += self._faults.tick(now)
         for metric_instance in [
             metric_instance for metric_instance in self._awake if now >= metric_instance.due

@@ -111,6 +111,9 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     baskets: Mapping[str, Basket] = {}
     """Of the move of a basket: that one and the market's, by their names."""
 
+    supports: Mapping[str, tuple[float, ...]] = {}
+    """Of levels that are lost: asset → those beside round ones."""
+
     def __post_init__(self) -> None:
         if not self.family:
             msgspec.structs.force_setattr(self, "family", self.name)

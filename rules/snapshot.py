@@ -12,7 +12,7 @@ from rules.alerts import ALL, Alert, Cause, Level, LiveShare, NearRelease, PartF
 from rules.context import CONTEXT, SourceFacts, context_numbers
 from rules.episode import Transition, ready
 from rules.judge import alert, composite_alert
-from rules.macro import MacroValue
+from rules.macro import CryptoValue, MacroValue
 from rules.metric import Reading, live_share
 from rules.metrics.cause import CauseMetric
 from rules.watchlist import CompositeInstance, MetricInstance, RuleInstance
@@ -105,6 +105,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """All that are watched."""
     macro: tuple[MacroValue, ...] = ()
     """What is no coin, as far as its price is known."""
+    crypto: CryptoValue | None = None
+    """What crypto did beside it; None: it was never watched."""
     context: tuple[SourceFacts, ...] = ()
     """What context sources say, as far as it is not too old."""
     drifts: tuple[Fault, ...] = ()

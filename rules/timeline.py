@@ -21,6 +21,7 @@ from rules.alerts import (
     DepthFacts,
     Facts,
     HighFacts,
+    LevelFacts,
     Link,
     LiquidationDayFacts,
     MarketCapFacts,
@@ -28,6 +29,7 @@ from rules.alerts import (
     Record,
     RecordKind,
     RegimeFacts,
+    SupportFacts,
 )
 from streams.durations import HOUR, SECOND
 from streams.events import Ms
@@ -251,6 +253,9 @@ class Timeline(msgspec.Struct, array_like=True):
                     record_from=self.now(crossing.record_from),
                 )
             return replace(facts, listed_at=self.now(facts.listed_at), crossing=crossing)
+        if isinstance(facts, SupportFacts):
+            lost, standing = self._level(facts.lost), self._level(facts.standing)
+            return replace(facts, lost=lost, standing=standing, since=self.now(facts.since))
         if isinstance(facts, LiquidationDayFacts):
             at = None if facts.largest_at is None else self.now(facts.largest_at)
             return replace(facts, largest_at=at, since=self.now(facts.since))
@@ -265,6 +270,16 @@ class Timeline(msgspec.Struct, array_like=True):
                 last_at=None if facts.last_at is None else self.now(facts.last_at),
             )
         return facts
+
+    def _level(self, level: LevelFacts | None) -> LevelFacts | None:
+        if level is None:
+            return None
+        return replace(
+            level,
+            first_at=self.now(level.first_at),
+            last_at=self.now(level.last_at),
+            lost_at=None if level.lost_at is None else self.now(level.lost_at),
+        )
 
     def _link(self, link: Link, now: Ms) -> Link:
         return replace(

@@ -34,6 +34,7 @@ from rules.metrics.cause import cause_of
 from rules.metrics.correlation import CORRELATIONS
 from rules.metrics.market_wide import PriceDownShare
 from rules.metrics.sector import SectorMetric
+from rules.metrics.support import SupportMetric
 from rules.past_interest import PastInterests
 from rules.past_prices import PastPrices
 from rules.records import Trail
@@ -42,6 +43,7 @@ from rules.rule import Fires, Row, Rule, agreed_level, agreement, counted
 from rules.sectors import LEVELS
 from rules.settlements import SETTLEMENTS
 from rules.state import Place
+from rules.supports import TEN_MINUTES
 from streams.durations import DAY, MINUTE
 from streams.events import (
     ANOTHER_UNIT,
@@ -662,6 +664,8 @@ class WatchList:
             asset.view.keep(PRICE_HIGH).fill(of_all)
         if event.asset in self._in_baskets:
             asset.view.keep(LEVELS).fill(of_all, now)
+        if self._knows_supports(asset):
+            asset.view.keep(TEN_MINUTES).fill(of_all, now)
         if (of_market := self.memory.market.memo(CORRELATIONS)) is not None:
             of_market.again = True
 
@@ -680,8 +684,14 @@ class WatchList:
         if view.asset in self._in_baskets:
             levels = view.memo(LEVELS)
             until.append(None if levels is None else levels.remembered(now))
+        if (asset := self._assets.get(view.asset)) is not None and self._knows_supports(asset):
+            ten_minutes = view.memo(TEN_MINUTES)
+            until.append(None if ten_minutes is None else ten_minutes.remembered())
         known = [at for at in until if at is not None]
         return min(known) if len(known) == len(until) else None
+
+    def _knows_supports(self, asset: Asset) -> bool:
+        return any(isinstance(of.metric, SupportMetric) for of in asset.metric_instances)
 
     def take_supplies(self, event: ContextFacts, now: Ms) -> None:
         """Remembers which coins there are, if a metric asks what they are worth."""
@@ -864,6 +874,8 @@ def _metric_of(rule: Rule, name: str = "") -> Metric:
             return asked.over(rule.least_fall_pct)
         case SectorMetric():
             return asked.over(rule.baskets)
+        case SupportMetric():
+            return asked.over(rule.supports)
         case _:
             return asked
 

@@ -7,7 +7,15 @@ lower bound says so. All of it is from the metric log, of the week and of those 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from bot.backtest.week import NEAR, WEEK, RecordedWeek, WeekValues, sectors_at, wanted
+from bot.backtest.classes import change_pct, class_changes, worst_in_words
+from bot.backtest.conditions import (
+    MONTH_WEEKS,
+    rebounds_in_words,
+    support_in_words,
+    support_of_week,
+    supports_of,
+)
+from bot.backtest.week import DOLLAR, NEAR, WEEK, RecordedWeek, WeekValues, sectors_at, wanted
 from bot.lang import numbers
 from bot.lang.words import Words
 from bot.messages.blocks import plain
@@ -17,18 +25,18 @@ from rules.alerts import ALL, Regime
 from rules.context import CONTEXT, SERIES
 from rules.metrics.regime import STATES
 from rules.snapshot import MACRO_PRICE, PRICE
-from rules.stablecoins import STABLECOINS
 from streams.durations import DAY, HOUR, MINUTE
 from streams.events import Ms
 
-WEEKS = 4
+WEEKS = MONTH_WEEKS
 """So many are read: what lasts for weeks, and what was not seen before, is of them."""
-
-CLASSES = ("SP500", "NASDAQ100", "NIKKEI225", "KOSPI200", "GOLD", "SILVER", "WTI", "DXY", "TLT")
-"""What crypto is compared with: indices, metals, oil, the dollar, bonds."""
 
 TECH = ("NVDA", "SP500", "NASDAQ100", "NIKKEI225", "KOSPI200")
 METALS = ("GOLD", "SILVER")
+
+TREASURY = ("MSTR_SHARES", "MSTR_COINS")
+"""Series of the operator's own that say how many shares there are of MSTR, and how many coins it
+has."""
 
 APART = 0.005
 """A stablecoin so far below a dollar is not worth it."""
@@ -43,7 +51,6 @@ _CAP, _CAP_DAY = "market_cap_trillion_usd", "market_cap_24h_pct"
 _FUNDING = "funding_8h_pct"
 _SPOT_DEPTH = "spot_depth_25bp_pct_of_recent"
 _LIQUIDATED = "liq_total_24h_musd"
-_DOLLAR = {coin: f"stablecoin_{coin.lower()}_pct" for coin in STABLECOINS}
 
 
 def needed(majors: Sequence[str]) -> Callable[[str, str], bool]:
@@ -53,22 +60,35 @@ def needed(majors: Sequence[str]) -> Callable[[str, str], bool]:
     def is_needed(metric: str, asset: str) -> bool:
         if metric == CONTEXT:
             return True
-        if metric in (_CAP, _CAP_DAY, *_DOLLAR.values()):
+        if metric in (_CAP, _CAP_DAY, *DOLLAR.values()):
             return asset == ALL
         return of_report(metric, asset) or (metric == _SPOT_DEPTH and asset in majors)
 
     return is_needed
 
 
-def statements(weeks: Sequence[RecordedWeek], majors: Sequence[str], words: Words) -> str:
-    """A line for each statement on the first of ``weeks``; the others are those before it."""
-    return plain("\n".join(_Statements(weeks, majors, words).lines()))
+def statements(
+    weeks: Sequence[RecordedWeek],
+    majors: Sequence[str],
+    words: Words,
+    supports: Mapping[str, tuple[float, ...]],
+) -> str:
+    """A line for each statement on the first of ``weeks``; the others are those before it.
+    ``supports``: asset → levels of the operator's own."""
+    return plain("\n".join(_Statements(weeks, majors, words, supports).lines()))
 
 
 class _Statements:
     """The statements in one language."""
 
-    def __init__(self, weeks: Sequence[RecordedWeek], majors: Sequence[str], words: Words) -> None:
+    def __init__(
+        self,
+        weeks: Sequence[RecordedWeek],
+        majors: Sequence[str],
+        words: Words,
+        supports: Mapping[str, tuple[float, ...]],
+    ) -> None:
+        self._weeks, self._supports = weeks, supports
         self._week, self._before = weeks[0], [*weeks[1:]]
         self._majors = majors
         self._first = majors[0] if majors else ""
@@ -144,12 +164,6 @@ class _Statements:
             if metric == CONTEXT and asset.endswith(end)
         }
 
-    def _change(self, week: RecordedWeek, metric: str, asset: str) -> float | None:
-        """Over a week of which both ends are known, %."""
-        known = week.of(metric, asset)
-        first, last = known.near(week.start), known.near(week.start + WEEK - MINUTE)
-        return None if not first or last is None else 100 * (last / first - 1)
-
     # ── the statements ───────────────────────────────────────────────────
 
     def market_cap(self) -> Html:
@@ -202,32 +216,12 @@ class _Statements:
 
     def worst_class(self) -> Html:
         """2: crypto against other classes, and for how many weeks it was the worst."""
-        ranks = [self._class_changes(week) for week in (self._week, *self._before)]
-        if not ranks[0]:
+        changes = class_changes(self._week, self._first)
+        if not changes:
             return Html()
-        (worst, _), count = ranks[0][0], 0
-        while count < len(ranks) and ranks[count] and ranks[count][0][0] == self._first:
-            count += 1
-        parts = [self._change_in_words(asset, pct) for asset, pct in ranks[0]]
-        if worst == self._first:
-            longer = count == len(ranks) or not ranks[count]
-            number = f"≥ {count}" if longer else str(count)
-            parts.append(self._say("note.worst_weeks", asset=worst, count=number))
-        else:
-            parts.append(self._say("note.not_worst", asset=self._first))
+        parts = [self._change_in_words(asset, pct) for asset, pct in changes]
+        parts.append(worst_in_words(self._weeks, self._first, self._words))
         return self._own(self._and(parts), (PRICE, self._first))
-
-    def _class_changes(self, week: RecordedWeek) -> list[tuple[str, float]]:
-        """The worst first; nothing where crypto or all others are unknown."""
-        own = self._change(week, PRICE, self._first)
-        others = [
-            (asset, pct)
-            for asset in CLASSES
-            if (pct := self._change(week, MACRO_PRICE, asset)) is not None
-        ]
-        if own is None or not others:
-            return []
-        return sorted([(self._first, own), *others], key=lambda each: each[1])
 
     def _change_in_words(self, asset: str, pct: float) -> Html:
         name = asset if asset == self._first else self._say(f"macro.{asset}")
@@ -284,7 +278,7 @@ class _Statements:
         parts: list[Html] = []
         known: list[Key] = []
         for asset in assets:
-            change = self._change(self._week, MACRO_PRICE, asset)
+            change = change_pct(self._week, MACRO_PRICE, asset)
             values = self._of(MACRO_PRICE, asset)
             last = values.near(self._end)
             if change is not None and last is not None:
@@ -468,15 +462,29 @@ class _Statements:
         return self._and(parts)
 
     def support(self) -> Html:
-        """19"""
-        return self._missing("note.why.support")
+        """19: the support that was tested most, and how far the price rose from it."""
+        named = self._supports.get(self._first, ())
+        of = supports_of(self._weeks, self._first, named)
+        if of is None:
+            return self._missing("note.why.support")
+        support, now = support_of_week(of, self._week.start), self._end
+        since = self._day(of.since)
+        if support is None:
+            text = self._say("week.support_none", day=since)
+        else:
+            parts = [support_in_words(support, now, self._words)]
+            parts.append(rebounds_in_words(support, self._words))
+            text = self._and(parts)
+        source = self._say("note.own")
+        text = self._say("note.of_asset", asset=self._first, value=text)
+        return self._say("note.sourced_since", text=text, source=source, day=since)
 
     def funds(self) -> Html:
         """20: series of the operator's own, since there is no open source."""
         parts = [
             self._series(source, known)
             for source, known in self._context("value").items()
-            if source.startswith(SERIES)
+            if source.startswith(SERIES) and source.removeprefix(SERIES) not in TREASURY
         ]
         return self._and(parts) or self._missing("note.why.series")
 
@@ -498,8 +506,34 @@ class _Statements:
         return self._sourced(text, title(source))
 
     def treasuries(self) -> Html:
-        """21: the share of one of them; what it holds has no source here."""
-        return self._and([self._moves(("MSTR",)), self._missing("note.why.holdings")])
+        """21: the share of one of them, and its basic mNAV: what its shares cost in all by what its
+        coins are worth. Shares and coins are series of the operator's own."""
+        return self._and(
+            [self._moves(("MSTR",)), self._mnav() or self._missing("note.why.holdings")]
+        )
+
+    def _mnav(self) -> Html:
+        share = self._of(MACRO_PRICE, "MSTR").near(self._end)
+        coin = self._of(PRICE, "BTC").near(self._end)
+        shares, coins = (self._newest(name) for name in TREASURY)
+        if share is None or coin is None or not shares or not coins or coins[0] <= 0:
+            return Html()
+        text = self._say(
+            "note.mnav",
+            value=numbers.trimmed(shares[0] * share / (coins[0] * coin), 3),
+            shares=self._words.coins(shares[0]), shares_day=self._day(shares[1]),
+            coins=self._words.coins(coins[0]), coins_day=self._day(coins[1]),
+        )  # fmt: skip
+        keys = (MACRO_PRICE, "MSTR"), (PRICE, "BTC")
+        return self._sourced(text, self._words.comma.join(TREASURY), *keys)
+
+    def _newest(self, name: str) -> tuple[float, Ms] | None:
+        """The newest value of a series of the operator's own, and its day; None: unknown at the
+        end."""
+        value, day = (
+            self._of(CONTEXT, f"{SERIES}{name}.{of}").near(self._end) for of in ("value", "day")
+        )
+        return None if value is None or day is None else (value, int(day) * DAY)
 
     def depth(self) -> Html:
         """22: how much of it was gone at worst."""
@@ -517,7 +551,7 @@ class _Statements:
 
     def stablecoins(self) -> Html:
         """23: which were not worth their dollar, and when."""
-        own = {coin: (metric, ALL) for coin, metric in _DOLLAR.items() if self._of(metric, ALL).at}
+        own = {coin: (metric, ALL) for coin, metric in DOLLAR.items() if self._of(metric, ALL).at}
         lows = [
             (1 + pct / 100, at, coin)
             for coin, key in own.items()

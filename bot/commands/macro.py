@@ -6,8 +6,11 @@ from bot.commands.context import Answer, Context, only
 from bot.commands.market import as_of, macro_prices, stale
 from bot.commands.parsing import Command
 from bot.lang import numbers
+from bot.messages.headline import worst_weeks
 from bot.messages.voice import Html, time, title
 from rules.context import SERIES, SourceFacts
+from rules.macro import CLASSES
+from streams.durations import DAY
 from streams.events import (
     ContextFact,
     MarketCap,
@@ -18,6 +21,7 @@ from streams.events import (
     Supply,
 )
 
+WEEK = 7 * DAY
 STABLECOINS = 5
 RELEASES = 6
 
@@ -33,7 +37,43 @@ def macro(_command: Command, context: Context) -> Answer:
     blocks = [_block(answer, context) for answer in standing.context]
     listed = [block for block in blocks if block]
     silent = _silent([answer.source for answer in standing.context], context)
-    return Answer(blocks=(*macro_prices(context), *listed, *silent, as_of(context)))
+    prices = (*macro_prices(context), *_classes(context))
+    return Answer(blocks=(*prices, *listed, *silent, as_of(context)))
+
+
+def _classes(context: Context) -> list[Html]:
+    """What crypto did beside other classes of assets, in a day and a week, the worst first, and for
+    how many weeks it was the worst."""
+    standing = context.fresh
+    if standing is None or (crypto := standing.crypto) is None:
+        return []
+    known = [value for value in standing.macro if value.asset in CLASSES]
+    words = context.words
+    lines: list[Html] = []
+    for span, own, others in (
+        (DAY, crypto.change_24h_pct, {v.asset: v.change_24h_pct for v in known}),
+        (WEEK, crypto.change_7d_pct, {v.asset: v.change_7d_pct for v in known}),
+    ):
+        changes = [(pct, asset) for asset, pct in others.items() if pct is not None]
+        window = words.window(span)
+        if own is None or not changes:
+            lines.append(context.say("ask.classes.unknown", asset=crypto.asset, window=window))
+            continue
+        listed = words.dot.join(
+            context.say(
+                "note.change",
+                name=asset if asset == crypto.asset else context.say(f"macro.{asset}"),
+                pct=numbers.change(pct),
+            )
+            for pct, asset in sorted([(own, crypto.asset), *changes])
+        )
+        lines.append(
+            context.say("ask.classes.over", asset=crypto.asset, window=window, list=Html(listed))
+        )
+    if crypto.week_known:
+        text = worst_weeks(crypto.asset, crypto.worst_weeks, crypto.may_be_more, words)
+        lines.append(context.say("ask.classes.weeks", text=text))
+    return [Html("\n".join(lines))]
 
 
 def _block(answer: SourceFacts, context: Context) -> Html:

@@ -19,17 +19,19 @@ from bot.messages.headline import (
     regime_in_words,
     regime_of,
     sector_title,
+    times,
     window_of,
 )
 from bot.messages.render import MARKS, missing
 from bot.messages.voice import Html, Voice, time, title, topic
-from rules.alerts import ALL, Alert, CascadeFacts, Level, RegimeFacts, Turn
+from rules.alerts import ALL, Alert, CascadeFacts, Level, RegimeFacts, SupportFacts, Turn
 from rules.macro import MacroValue
 from rules.metric import Learns
 from rules.metrics import metric
 from rules.metrics.depth import DepthMetric
 from rules.metrics.sector import SectorMetric
 from rules.metrics.spot import SpotDepth
+from rules.metrics.support import SupportMetric
 from rules.snapshot import Value
 from streams.durations import DAY, HOUR
 from streams.events import Kind
@@ -253,9 +255,13 @@ def _list(metric: str, values: Sequence[Value], context: Context, most: int) -> 
 
 
 def sorted_values(context: Context) -> list[Value]:
-    """All values but regimes, which are no numbers, and sectors, of which there are many, in the
-    order of the rules."""
-    values = (v for v in context.values if topic(v.metric) != "regime" and not of_sector(v))
+    """All values but regimes and supports, which are no numbers, and sectors, of which there are
+    many, in the order of the rules."""
+    values = (
+        v
+        for v in context.values
+        if topic(v.metric) != "regime" and not of_sector(v) and not of_support(v)
+    )
     return sorted(values, key=lambda v: order(v.metric, context)[0])
 
 
@@ -315,6 +321,29 @@ def of_sector(value: Value) -> bool:
     return isinstance(metric(value.metric), SectorMetric)
 
 
+def of_support(value: Value) -> bool:
+    """Whether it is of a level that was tested."""
+    return isinstance(metric(value.metric), SupportMetric)
+
+
+def supports_in_short(context: Context) -> list[Html]:
+    """``Supports: BTC $80,000 (tested 4 times) · ETH $2,750 lost (had held 2 times)``."""
+    words, items = context.words, list[Html]()
+    for value in context.values:
+        facts = value.facts
+        if not isinstance(facts, SupportFacts):
+            continue
+        key, level = "ask.support.item", facts.standing
+        if facts.lost is not None and facts.lost.held:
+            key, level = "ask.support.item_lost", facts.lost
+        if level is not None:
+            count = level.tests if level is facts.standing else level.held
+            price = words.price(level.level)
+            times_ = times(words, count)
+            items.append(context.say(key, asset=value.asset, price=price, times=times_))
+    return [context.say("ask.support.short", list=Html(words.dot.join(items)))] if items else []
+
+
 def sectors_in_short(context: Context) -> list[Html]:
     """``Sectors against the market, 24h: Layer 2 −6.1% · Gaming −3.8%``, the worst first."""
     known = [
@@ -348,7 +377,7 @@ def whole_market(_command: Command, context: Context) -> Answer:
     values = sorted_values(context)
     blocks = [regime_line(regime, context)] if (regime := regimes(context).get(ALL)) else []
     blocks += [with_facts(v, context) for v in values if v.asset == ALL]
-    blocks += sectors_in_short(context)
+    blocks += [*sectors_in_short(context), *supports_in_short(context)]
     structure = [v for v in values if topic(v.metric) == "structure"]
     blocks += [_list(metric, of, context, SHOWN) for metric, of in _by_metric(structure)]
     return Answer(blocks=(*blocks, *macro_prices(context), as_of(context)))

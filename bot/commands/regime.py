@@ -1,5 +1,7 @@
 """/regime: in which regime an asset or the market is, since when, and by what evidence. Pure."""
 
+from collections.abc import Iterator
+
 from bot.commands.context import Answer, Context, only
 from bot.commands.market import (
     as_of,
@@ -11,10 +13,17 @@ from bot.commands.market import (
     stale,
 )
 from bot.commands.parsing import Command, asset_of
-from bot.messages.facts import evidence_asked, evidence_in_words, evidence_name
-from bot.messages.headline import regime_in_words
+from bot.messages.facts import evidence_asked, evidence_in_words, evidence_name, rebounds
+from bot.messages.headline import regime_in_words, times
 from bot.messages.voice import Html, time
-from rules.alerts import ALL, Regime, RegimeCondition, RegimeEvidence, RegimeFacts
+from rules.alerts import (
+    ALL,
+    Regime,
+    RegimeCondition,
+    RegimeEvidence,
+    RegimeFacts,
+    SupportFacts,
+)
 from rules.snapshot import Value
 
 _FORCED = frozenset(
@@ -32,13 +41,44 @@ def regime(command: Command, context: Context) -> Answer:
     if command.words:
         asset = asset_of(command.words[0])
         if asset in values:
-            return Answer(blocks=(_whole(values[asset], context), as_of(context)))
+            blocks = (_whole(values[asset], context), *_supports(asset, context))
+            return Answer(blocks=(*blocks, as_of(context)))
         if any(v.asset == asset for v in context.values):
             return only(context.say("ask.no_rule_on", command="regime", asset=asset))
         return only(not_watched(asset, context))
     blocks = [_whole(values[ALL], context)] if ALL in values else []
     lines = [regime_line(value, context) for asset, value in values.items() if asset != ALL]
     return Answer(blocks=(*blocks, Html("\n".join(lines)), as_of(context)))
+
+
+def _supports(asset: str, context: Context) -> Iterator[Html]:
+    """What became of the levels that its price came down to."""
+    words, now = context.words, context.now
+    for value in context.values:
+        facts = value.facts
+        if value.asset != asset or not isinstance(facts, SupportFacts):
+            continue
+        lines: list[Html] = []
+        if facts.lost is not None and facts.lost.held and facts.lost.lost_at is not None:
+            lines.append(context.say(
+                "ask.support.lost",
+                price=words.price(facts.lost.level),
+                times=times(words, facts.lost.held),
+                time=time(words, facts.lost.lost_at, now),
+            ))  # fmt: skip
+        level = facts.standing
+        if level is None:
+            lines.append(context.say("ask.support.none", day=words.day(facts.since, now)))
+        else:
+            lines.append(context.say(
+                "ask.support.standing",
+                price=words.price(level.level),
+                times=times(words, level.tests),
+                day=words.day(level.first_at, now),
+                last=words.day(level.last_at, now),
+            ))  # fmt: skip
+            lines += [context.say("ask.support.regained", **v) for v in rebounds(level, words)]
+        yield Html("\n".join(lines))
 
 
 def _whole(value: Value, context: Context) -> Html:

@@ -35,7 +35,7 @@ from bot.config.errors import (
     sentences,
     text_of,
 )
-from bot.config.markets import Problem, Tiers, market_problems, tiers
+from bot.config.markets import Problem, Tiers, market_problems, named_supports, tiers
 from bot.config.messengers import (
     MESSENGER_SECRET,
     MessengerSettings,
@@ -176,6 +176,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether prices of what is no coin are taken, as far as venues have them."""
     spot: tuple[str, ...] = ()
     """The assets of which spot markets are watched."""
+    supports: Mapping[str, tuple[float, ...]] = {}
+    """Asset → levels that are watched beside round ones."""
     release_note: Ms | None = HOUR
     """How long before NFP, CPI and FOMC chats get a note; None: they get none."""
     sources: tuple[str, ...] = ()
@@ -466,6 +468,7 @@ def _settings(file: File, resolved: _Resolved, source: Source, env: Mapping[str,
         tail=where.tail,
         macro=file.markets.macro,
         spot=where.majors if file.markets.spot is None else tuple(file.markets.spot),
+        supports=named_supports(file.markets),
         release_note=file.channel.release_note,
         sources=tuple(dict.fromkeys(file.context.sources)),
         source_urls=file.context.urls,

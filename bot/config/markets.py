@@ -83,6 +83,10 @@ def looks_like_asset(key: str, names: Collection[str] = ()) -> bool:
     )
 
 
+MOST_LEVELS = 20
+"""Of a coin, that ``[markets.supports]`` may name: each is followed through a month of prices."""
+
+
 def market_problems(
     markets: MarketsTable, venues: Sequence[str], used: Collection[str]
 ) -> list[Problem]:
@@ -98,7 +102,18 @@ def market_problems(
         problems.append((("markets",), "is empty: give majors, large or tail"))
     base = {"majors": markets.majors, "large": markets.large}
     problems += _assets({"spot": markets.spot or []})
+    for asset, levels in markets.supports.items():
+        at = ("markets", "supports", asset)
+        if text := asset_problem(asset):
+            problems.append((at, text))
+        elif len(levels) > MOST_LEVELS:
+            problems.append((at, f"names {len(levels)} levels: {MOST_LEVELS} at most"))
     return problems + _assets(base) + _assets(markets.own) + _names(markets.own, used)
+
+
+def named_supports(markets: MarketsTable) -> dict[str, tuple[float, ...]]:
+    """Asset → the levels of ``[markets.supports]``."""
+    return {asset: tuple(levels) for asset, levels in markets.supports.items()}
 
 
 class ContractName(NamedTuple):

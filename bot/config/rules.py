@@ -12,12 +12,11 @@ from typing import TypeVar
 
 import msgspec
 
-from bot.config.markets import Problem, Tiers, looks_like_asset, tiers
+from bot.config.markets import Problem, Tiers, looks_like_asset, named_supports, tiers
 from bot.config.schema import (
     ALL,
     TIERS,
     CompositeTable,
-    Defaults,
     File,
     RowTable,
     RuleTable,
@@ -31,6 +30,7 @@ from rules.composite import Composite
 from rules.metrics import metric
 from rules.metrics.funding import SETTLED
 from rules.metrics.market_wide import PriceDownShare
+from rules.metrics.support import SupportMetric
 from rules.rule import Row, Rule, When
 from rules.sectors import Basket
 
@@ -164,7 +164,7 @@ def resolve(file: File) -> tuple[tuple[Rule, ...], list[Problem]]:
             rows, faulty = _rows(entry, where)
             problems += broken + faulty
             if not broken and not faulty:
-                rules.append(_rule(entry, rows, where, file.defaults, baskets))
+                rules.append(_rule(entry, rows, where, file, baskets))
                 problems += _differing(entry, rules)
     return tuple(rules), problems
 
@@ -209,10 +209,11 @@ def _rule(
     entry: _RuleEntry,
     rows: dict[str, Row],
     where: Tiers,
-    defaults: Defaults,
+    file: File,
     baskets: Mapping[str, Basket],
 ) -> Rule:
-    own, shared = entry.table, entry.shared
+    own, shared, defaults = entry.table, entry.shared, file.defaults
+    of_levels = isinstance(metric(entry.metric), SupportMetric)
     hold = own.hold or shared.hold or Hold({})
     tail = own.rows.get("tail") if where.tail and not entry.market else None
     return Rule(
@@ -234,6 +235,7 @@ def _rule(
         cause=_first(own.cause, shared.cause, ()),
         least_fall_pct=_least_falls(entry, where),
         baskets=baskets,
+        supports=named_supports(file.markets) if of_levels else {},
     )
 
 

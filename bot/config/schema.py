@@ -176,6 +176,7 @@ class MarketsTable(Table):
     tail: Annotated[int, _read(values.tail, int | str)] = 0
     macro: bool = True
     spot: list[str] | None = None
+    supports: dict[str, list[Annotated[float, Field(gt=0)]]] = {}
 
     @property
     def own(self) -> dict[str, list[str]]:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 from bot.lang import numbers
 from bot.lang.words import Words
-from bot.messages.headline import amount, part, regime_in_words, window_of
+from bot.messages.headline import amount, part, regime_in_words, times, window_of
 from bot.messages.voice import Html, Voice, say, title
 from rules.alerts import (
     ALL,
@@ -15,6 +15,7 @@ from rules.alerts import (
     FundingFacts,
     FundingShareFacts,
     HighFacts,
+    LevelFacts,
     Link,
     LiquidationDayFacts,
     LiquidationFacts,
@@ -29,6 +30,7 @@ from rules.alerts import (
     SpotDepthFacts,
     SpotShareFacts,
     StablecoinFacts,
+    SupportFacts,
     TotalOpenInterestFacts,
     VolatilityFacts,
 )
@@ -73,6 +75,8 @@ def fact_lines(voice: Voice) -> list[Html]:
             return [_crossing_fact(voice, facts), _market_cap_fact(voice, facts)]
         case SectorFacts() as facts:
             return _sector_facts(voice, facts)
+        case SupportFacts() as facts:
+            return _support_facts(voice, facts)
         case VolatilityFacts() as facts:
             return _volatility_facts(voice, facts)
         case SpotShareFacts() as facts:
@@ -244,6 +248,40 @@ def _crossing_fact(voice: Voice, facts: MarketCapFacts) -> Html:
         time=voice.our_time(crossing.at),
         day=words.day(day, now),
     )
+
+
+def _support_facts(voice: Voice, facts: SupportFacts) -> list[Html]:
+    """How the lost level had been tested, since when the price is below it, and what comes next."""
+    lost, standing, words, now = facts.lost, facts.standing, voice.words, voice.alert.seen
+    if lost is None:
+        return [voice.price()]
+    day = words.day(lost.first_at, now)
+    lines = [voice.say("support.regained", day=day, **values) for values in rebounds(lost, words)]
+    if lost.lost_at is not None:
+        lines.append(voice.say("support.lost_at", time=voice.our_time(lost.lost_at)))
+    if standing is None:
+        lines.append(voice.say("support.no_next", day=words.day(facts.since, now)))
+    else:
+        lines.append(voice.say(
+            "support.next",
+            price=words.price(standing.level),
+            times=times(words, standing.tests),
+            day=words.day(standing.first_at, now),
+        ))  # fmt: skip
+    return [voice.sentences(*lines), voice.price()]
+
+
+def rebounds(level: LevelFacts, words: Words) -> list[dict[str, str]]:
+    """What goes into a phrase on how far the price rose from a level after its last tests; nothing
+    if it never held."""
+    if level.regained_pct is None:
+        return []
+    listed = words.comma.join(f"{numbers.change(pct)}%" for pct in level.rebounds_pct[-_REBOUNDS:])
+    return [{"list": listed, "pct": numbers.share(level.regained_pct)}]
+
+
+_REBOUNDS = 6
+"""So many rebounds are told, the newest."""
 
 
 def _market_cap_fact(voice: Voice, facts: MarketCapFacts) -> Html:

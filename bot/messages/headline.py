@@ -14,6 +14,7 @@ from rules.alerts import (
     DepthFacts,
     Facts,
     FundingShareFacts,
+    LevelFacts,
     Link,
     LiquidationFacts,
     MarketCapFacts,
@@ -23,6 +24,7 @@ from rules.alerts import (
     PriceShareFacts,
     Regime,
     RegimeFacts,
+    SupportFacts,
     TotalOpenInterestFacts,
     Turn,
     VolatilityFacts,
@@ -38,6 +40,7 @@ from rules.metrics import (
     sector,
     spot,
     stablecoin,
+    support,
     volatility,
 )
 from rules.metrics.correlation import CorrelationMetric
@@ -50,6 +53,7 @@ from rules.metrics.regime import RegimeMetric
 from rules.metrics.sector import SectorMetric
 from rules.metrics.spot import SpotDepth, SpotShare
 from rules.metrics.stablecoin import StablecoinMetric
+from rules.metrics.support import SupportMetric
 from rules.metrics.usual import UsualMetric
 from rules.metrics.volatility import VolatilityMetric
 from streams.durations import DAY, MINUTE
@@ -63,6 +67,8 @@ def head(voice: Voice) -> Html:
     facts = alert.facts
     if isinstance(facts, MarketCapFacts) and facts.crossing and _is_crossing(alert):
         return voice.say(f"round.{alert.turn}", **(values | _round(voice, facts, facts.crossing)))
+    if isinstance(facts, SupportFacts) and (facts.lost or alert.turn is Turn.CLOSE):
+        return voice.say(f"support.{alert.turn}", **(values | _support(voice, facts.lost)))
     return voice.say(f"{voice.topic}.{alert.turn}", **(values | _PLACES[voice.topic](voice)))
 
 
@@ -110,7 +116,7 @@ def amount(words: Words, of: str, value: float, unit: str) -> str:
             return at_least(words, value * 1e6) if value > 0 else str(say(words, "liq.none"))
         case "structure" if unit == dispersion.UNIT:
             return f"{numbers.trimmed(value, 2)}%"
-        case "structure" if unit == market_cap.ROUNDS_UNIT:
+        case "structure" if unit in (market_cap.ROUNDS_UNIT, support.UNIT):
             return f"{value:g}"
         case "structure" if unit == market_cap.USD_UNIT:
             return words.usd(value * 1e12)
@@ -211,6 +217,8 @@ def _structure_name(words: Words, of: Metric) -> Html:
         case SectorMetric():
             named, window = sector_title(words, of.sector), words.window(of.span)
             return say(words, "structure.sector", sector=named, window=window)
+        case SupportMetric():
+            return say(words, "structure.support")
         case SpotShare():
             return say(words, "structure.spot_share")
         case SpotDepth():
@@ -417,6 +425,26 @@ def _round(voice: Voice, facts: MarketCapFacts, crossing: CrossingFacts) -> dict
         "value": voice.words.usd(facts.usd),
         "now": voice.say("round.still" if is_there else "round.no_more"),
     }
+
+
+def _support(voice: Voice, lost: LevelFacts | None) -> dict[str, str]:
+    """At its end, nothing: which level it was is over."""
+    if lost is None:
+        return {}
+    return {"price": voice.words.price(lost.level), "times": times(voice.words, lost.held)}
+
+
+def times(words: Words, count: int) -> Html:
+    """``4 times``."""
+    return say(words, "support.times", count, count=str(count))
+
+
+def worst_weeks(asset: str, count: int, may_be_more: bool, words: Words) -> Html:
+    """``BTC the worst, weeks in a row: ≥ 3``: of several classes of assets."""
+    if not count:
+        return say(words, "note.not_worst", asset=asset)
+    number = f"≥ {count}" if may_be_more else str(count)
+    return say(words, "note.worst_weeks", asset=asset, count=number)
 
 
 def _regime(voice: Voice) -> dict[str, str]:

@@ -33,6 +33,7 @@ from bot.messages.headline import (
 from bot.messages.voice import Html, Voice, title, topic
 from rules.alerts import ALL, Alert, CascadeFacts, FundingFacts, Level, Record, RecordKind, Turn
 from rules.metrics.market_cap import ROUNDS_UNIT
+from rules.metrics.support import UNIT as SUPPORT_UNIT
 from streams.durations import DAY, HOUR, MINUTE
 from streams.events import Ms
 
@@ -235,7 +236,7 @@ def _lasted(voice: Voice) -> Html:
         if isinstance(facts, CascadeFacts) and facts.chain:
             return voice.say("lasted.cascade", length=length, parts=parts(voice.words, facts))
         return voice.say("lasted.bare", length=length)
-    if voice.topic == "regime" or voice.alert.unit == ROUNDS_UNIT:
+    if voice.topic == "regime" or voice.alert.unit in (ROUNDS_UNIT, SUPPORT_UNIT):
         return voice.say("lasted.bare", length=length)
     thin = voice.topic == "depth" and not voice.above
     lasted = voice.say("lasted.thin" if thin else "lasted", length=length)

@@ -35,6 +35,7 @@ _TOPICS = {
     "spot_": "structure",
     "stablecoin_": "structure",
     "sector_": "structure",
+    "support_": "structure",
     "regime_": "regime",
     "composite": "cascade",
 }

@@ -22,6 +22,7 @@ from rules.metrics import (
     sector,
     spot,
     stablecoin,
+    support,
     usual,
     volatility,
 )
@@ -86,6 +87,7 @@ METRICS: dict[str, Callable[[str, str], Metric | None]] = {
     "market_cap_fell_through": lambda name, _: market_cap.FELL,
     "market_cap_rose_through": lambda name, _: market_cap.ROSE,
     "stablecoin_<coin>_pct": lambda name, text: stablecoin.OF_COINS.get(text),
+    "support_lost_held": lambda name, _: support.LOST_HELD,
     "liq_total_24h_musd": lambda name, _: liquidation_day.OF_ALL,
     "spot_share_pct": lambda name, _: spot.SHARE,
     "spot_depth_<bp>bp_pct_of_recent": _banded(spot.spot_depth),

@@ -35,6 +35,7 @@ from rules.alerts import (
     FundingShareFacts,
     HighFacts,
     Level,
+    LevelFacts,
     Link,
     LiquidationDayFacts,
     LiquidationFacts,
@@ -46,6 +47,7 @@ from rules.alerts import (
     RegimeFacts,
     SectorFacts,
     SpotDepthFacts,
+    SupportFacts,
     Turn,
 )
 from rules.context import SourceFacts
@@ -317,6 +319,30 @@ SECTORS = (
     sector("gaming", DAY, None),
     sector("gaming", 7 * DAY, None),
 )
+SUPPORTS = (
+    Value(
+        metric="support_lost_held", unit="times held", asset="BTC", value=0.0,
+        facts=SupportFacts(
+            lost=None,
+            standing=LevelFacts(
+                level=105_000.0, tests=3, held=3, first_at=NOW - 20 * DAY, last_at=NOW - 2 * DAY,
+                low=104_810.0, rebounds_pct=(9.1, 4.44, 2.0), regained_pct=24.1,
+            ),
+            since=NOW - 30 * DAY,
+        ),
+    ),
+    Value(
+        metric="support_lost_held", unit="times held", asset="A<B", value=2.0,
+        facts=SupportFacts(
+            lost=LevelFacts(
+                level=0.2, tests=3, held=2, first_at=NOW - 9 * DAY, last_at=NOW - 4 * HOUR,
+                low=0.18, rebounds_pct=(12.0, 3.0), regained_pct=31.0, lost_at=NOW - 3 * HOUR,
+            ),
+            standing=None, since=NOW - 30 * DAY,
+        ),
+    ),
+    Value(metric="support_lost_held", unit="times held", asset="ETH"),
+)  # fmt: skip
 CALM = msgspec.structs.replace(REGIME, regime=Regime.CALM, since=NOW - 3 * DAY, before=None)
 REGIMES = (
     Value(metric="regime_thin", unit="state", asset="BTC", value=0.0, facts=REGIME),

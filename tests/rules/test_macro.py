@@ -1,11 +1,14 @@
 """What is no coin has a price beside the market, and is no part of it."""
 
+from datetime import UTC, datetime
+from random import Random
+
 import msgspec
 import pytest
 
 from rules.alerts import ALL, Level
 from rules.engine import Engine
-from rules.macro import FRESH, MacroPrices, MacroValue
+from rules.macro import CLASSES, CRYPTO, FRESH, CryptoValue, MacroPrices, MacroValue
 from rules.rule import Row, Rule
 from rules.snapshot import MACRO_PRICE, PRICE
 from rules.state import EngineDump
@@ -162,3 +165,118 @@ def test_a_clock_that_was_set_back_leaves_no_price_whose_age_is_unknown() -> Non
     engine = played(with_macro=True)
     engine.feed(Tick(seen=START))
     assert engine.standing().macro == ()
+
+
+MONDAY = int(datetime(2026, 9, 7, tzinfo=UTC).timestamp() * 1000)
+WEEK = 7 * DAY
+
+
+def watched(
+    paths: dict[str, list[float]], hours: int, holes: frozenset[int] = frozenset(), cut: int = -1
+) -> MacroPrices:
+    """What is known after so many hours from a Monday on, of prices hour by hour; dumped and read
+    at the hour ``cut``."""
+    prices = MacroPrices()
+    for hour in range(hours + 1):
+        at = MONDAY + hour * HOUR + 10 * SECOND
+        if hour == cut:
+            prices = msgspec.msgpack.decode(msgspec.msgpack.encode(prices), type=MacroPrices)
+        if hour in holes:
+            continue
+        for asset, path in paths.items():
+            if asset != CRYPTO:
+                prices.take(macro_price(asset, path[hour], at), at)
+        prices.learn(at, paths[CRYPTO][hour])
+    return prices
+
+
+def walks(seed: int, hours: int) -> dict[str, list[float]]:
+    random, paths = Random(seed), dict[str, list[float]]()
+    for asset in (CRYPTO, *CLASSES[:4]):
+        paths[asset] = [100.0]
+        for _ in range(hours):
+            paths[asset].append(paths[asset][-1] * (1 + random.gauss(0, 0.004)))
+    return paths
+
+
+def beside(prices: MacroPrices, paths: dict[str, list[float]], hours: int) -> CryptoValue:
+    crypto = prices.beside(MONDAY + hours * HOUR + 10 * SECOND, paths[CRYPTO][hours])
+    assert crypto is not None
+    return crypto
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_crypto_beside_other_assets_and_the_weeks_in_which_it_was_the_worst(seed: int) -> None:
+    hours = 24 * 7 * 4 + 24 * seed + 5
+    paths = walks(seed, hours)
+    if seed % 2:  # it falls in each of the last weeks
+        paths[CRYPTO] = [x * 0.999**n for n, x in enumerate(paths[CRYPTO])]
+    prices = watched(paths, hours)
+    crypto = beside(prices, paths, hours)
+    now = MONDAY + hours * HOUR + 10 * SECOND
+    for span, pct in ((24, crypto.change_24h_pct), (168, crypto.change_7d_pct)):
+        assert pct == pytest.approx(100 * (paths[CRYPTO][-1] / paths[CRYPTO][-1 - span] - 1))
+    gold = {value.asset: value for value in prices.now(now)}[CLASSES[2]]
+    path = paths[CLASSES[2]]
+    assert gold.change_7d_pct == pytest.approx(100 * (path[-1] / path[-169] - 1))
+    count = 0
+    for monday in range(hours // 168 * 168, 167, -168):
+        moves = {a: path[monday] / path[monday - 168] for a, path in paths.items()}
+        if min(moves, key=lambda asset: moves[asset]) != CRYPTO:
+            break
+        count += 1
+    assert (crypto.worst_weeks, crypto.week_known) == (count, True)
+    assert crypto.may_be_more is (count == hours // 168)
+    assert count or not seed % 2
+
+
+def test_a_monday_that_is_a_hole_is_no_end_of_a_week() -> None:
+    hours = 24 * 7 * 3 + 5
+    paths = walks(1, hours)
+    paths[CRYPTO] = [x * 0.998**n for n, x in enumerate(paths[CRYPTO])]
+    holes = frozenset({168})
+    crypto = beside(watched(paths, hours, holes), paths, hours)
+    assert (crypto.worst_weeks, crypto.may_be_more) == (1, True)
+    last = frozenset({504})
+    assert not beside(watched(paths, hours, last), paths, hours).week_known
+    assert beside(watched(paths, hours), paths, hours).worst_weeks == 3
+
+
+def test_closes_are_bounded_and_outlast_a_restart() -> None:
+    hours = 24 * 7 * 20
+    paths = walks(2, hours)
+    prices = watched(paths, hours)
+    assert watched(paths, hours, cut=1_000) == prices
+    of_gold = [*prices.closes[CLASSES[0]].values()]
+    assert all(len(kept) <= 170 + 14 for kept in [prices.crypto, *of_gold])
+    prices.set_back(MONDAY + 10 * WEEK)
+    assert max(prices.crypto) == (MONDAY + 10 * WEEK) // HOUR
+
+
+def test_a_price_long_after_the_hour_is_not_that_of_the_hour() -> None:
+    prices = MacroPrices()
+    late = MONDAY + 6 * 60 * SECOND
+    prices.take(macro_price("GOLD", 4_000.0, late), late)
+    prices.learn(late, 90_000.0)
+    assert not prices.crypto and not prices.closes
+    assert prices.beside(late, 90_000.0) is None
+
+
+def test_the_engine_keeps_them_and_tells_them() -> None:
+    rule = quick_rule("price_2m_pct", "below", -1, watch=-2)
+    engine = Engine([rule])
+    begin = MONDAY - 3 * 60 * SECOND
+    for n in range(0, 27 * 60 * 60, 20):
+        at = begin + n * SECOND
+        events = [price("binance", at, 100.0 - n / 10_000), macro_price("GOLD", 4_000.0, at)]
+        for event in (*events, Tick(seen=at)):
+            engine.feed(event)
+    crypto = engine.standing().crypto
+    assert crypto is not None and crypto.change_24h_pct is not None
+    end = (begin + 27 * HOUR - 20 * SECOND) // HOUR * HOUR
+    then = 100.0 - (end - DAY - begin) / SECOND / 10_000
+    now = 100.0 - (27 * 60 * 60 - 20) / 10_000
+    assert crypto.change_24h_pct == pytest.approx(100 * (now / then - 1), abs=0.01)
+    again = Engine([rule])
+    again.load(engine.dump())
+    assert again.standing().crypto == crypto

@@ -18,7 +18,7 @@ from bot.metriclog import MetricLog
 from rules.alerts import ALL
 from rules.context import CONTEXT
 from rules.snapshot import MACRO_PRICE, PRICE, Observed
-from streams.durations import DAY, MINUTE
+from streams.durations import DAY, HOUR, MINUTE
 from streams.events import Ms
 from tests.bot.backtest.logs import KEEP
 from tests.golden import check_text
@@ -32,6 +32,9 @@ FIRST: Ms = START - 2 * WEEK
 
 HIGH_DAY = 20_367
 """6 October 2025."""
+
+SUPPORTS = {"BTC": (80_600.0,)}
+"""Levels of the operator's own."""
 
 Curve = Callable[[float], float]
 """A value at so many days after START; before it from −14 on."""
@@ -55,7 +58,10 @@ def steps(*points: tuple[float, float]) -> Curve:
 
 
 CURVES: dict[tuple[str, str], Curve] = {
-    (PRICE, "BTC"): line((-14, 110_000), (0, 95_000), (4, 80_600), (7, 87_000)),
+    (PRICE, "BTC"): line(
+        (-14, 110_000), (0, 95_000), (4, 80_600), (4.5, 83_600), (5, 80_650), (5.4, 82_500),
+        (5.8, 80_620), (7, 87_000),
+    ),
     (PRICE, "ETH"): line((-14, 3_900), (0, 3_100), (4, 2_650), (7, 2_800)),
     ("market_cap_trillion_usd", ALL): line((-14, 3.6), (0, 3.25), (4, 2.81), (7, 2.95)),
     ("market_cap_24h_pct", ALL): line((-14, -1), (3.5, -2), (4, -10.36), (4.5, -1)),
@@ -102,6 +108,10 @@ CURVES: dict[tuple[str, str], Curve] = {
     (CONTEXT, "series:IBIT.low_day"): steps((-14, 20_406), (1, 20_410)),
     (CONTEXT, "series:IBIT.first_day"): line((0, 20_362)),
     (CONTEXT, "series:IBIT.sum_30d"): steps((-14, -900), (5, -2_334.6)),
+    (CONTEXT, "series:MSTR_SHARES.value"): line((0, 287.0e6)),
+    (CONTEXT, "series:MSTR_SHARES.day"): line((0, 20_395)),
+    (CONTEXT, "series:MSTR_COINS.value"): steps((-14, 641_692), (0, 649_870)),
+    (CONTEXT, "series:MSTR_COINS.day"): steps((-14, 20_395), (0, 20_409)),
     **{
         (f"regime_total_{state}", ALL): steps((-14, 0), (since, 1), (until, 0))
         for state, since, until in (
@@ -156,14 +166,14 @@ def weeks(folder: Path) -> list[RecordedWeek]:
 
 
 def lines(weeks: list[RecordedWeek], language: str = "en") -> dict[int, str]:
-    text = statements(weeks, ["BTC", "ETH"], LANGUAGES[language]).replace("\u00a0", " ")
+    text = statements(weeks, ["BTC", "ETH"], LANGUAGES[language], SUPPORTS).replace("\u00a0", " ")
     _, _, body = text.partition("\n\n")
     return {int(row.partition(".")[0]): row.partition(". ")[2] for row in body.splitlines()}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_statements_in_each_language(weeks: list[RecordedWeek], language: str):
-    text = statements(weeks, ["BTC", "ETH"], LANGUAGES[language])
+    text = statements(weeks, ["BTC", "ETH"], LANGUAGES[language], SUPPORTS)
     check_text(GOLDEN / f"statements_{language}.txt", f"{text}\n")
     assert not re.search(r"\b(None|nan|inf)\b|[{}]|<|&(?!P)", text)
 
@@ -179,7 +189,7 @@ def test_none_is_missing_and_none_is_silent(weeks: list[RecordedWeek], language:
         assert len(value) > 10, number
         assert re.search(r"\d", value) or value.startswith(missing), number
     silent = {number for number, text in shown.items() if not re.search(r"\d.*\d", text)}
-    assert silent == {3, 19, 24}
+    assert silent == {3, 24}
 
 
 def test_of_what_was_not_recorded_each_line_says_so(tmp_path: Path):
@@ -241,7 +251,12 @@ def test_prices_of_what_is_no_coin(weeks: list[RecordedWeek]):
             assert f"{name} {shown} ({moved(MACRO_PRICE, asset)})" in known(weeks, number)
     assert "not available: no source without a key has the yields" in known(weeks, 5)
     assert "not available: no perpetual is watched on Hong Kong" in known(weeks, 6)
-    assert "not available: what companies hold" in known(weeks, 21)
+    share, coin = ends(MACRO_PRICE, "MSTR")[1], ends(PRICE, "BTC")[1]
+    mnav = 287.0e6 * share / (649_870 * coin)
+    assert known(weeks, 21).endswith(
+        f" · MSTR basic mNAV {mnav:.3g}, ours: 287,000,000 shares (3 Nov), 649,900 BTC (17 Nov)"
+        f" (MSTR_SHARES, MSTR_COINS, since {day(FIRST)})"
+    )
 
 
 def test_funding_was_negative_and_when_before(weeks: list[RecordedWeek]):
@@ -318,6 +333,31 @@ def test_from_the_high_after_46_days(weeks: list[RecordedWeek]):
     assert at // DAY - HIGH_DAY == 46
 
 
+def test_a_support_that_is_tested_again_and_again(weeks: list[RecordedWeek]):
+    """The level was reached three times; between them and after the last the price was clear."""
+    level = SUPPORTS["BTC"][0]
+    price = [*written(PRICE, "BTC", START - 2 * WEEK), *written(PRICE, "BTC", START - WEEK)]
+    price += written(PRICE, "BTC")
+    price = [(value, at) for value, at in price if at % (10 * MINUTE) == 0]
+    tests: list[Ms] = []
+    highs: list[float] = []
+    for value, at in price:
+        if value < 80_700 and (not tests or highs[-1] > 82_000):
+            tests.append(at)
+            highs.append(0.0)
+        if tests:
+            highs[-1] = max(highs[-1], value)
+    assert len(tests) == 3 and tests[0] in range(START + 3 * DAY + 22 * HOUR, START + 4 * DAY)
+    rebounds = [100 * (high / level - 1) for high in highs]
+    fall = 100 * (max(value for value, _ in price) / level - 1)
+    shown = ", ".join(f"{pct:+.1f}%" for pct in rebounds)
+    assert known(weeks, 19) == (
+        f"Supports tested, rebounds: BTC ${level:,.0f} tested 3 times since {day(tests[0])}"
+        f" · {shown}, the middle one {100 * sorted(rebounds)[1] / fall:.0f}% of the fall before"
+        f" (own data, since {day(FIRST)})"
+    )
+
+
 def test_flows_and_stablecoins(weeks: list[RecordedWeek]):
     assert known(weeks, 20) == (
         "Flows of funds: -122 on 21 Nov; lowest -523.2 on 18 Nov since 1 Oct;"
@@ -388,7 +428,7 @@ def test_the_command_prints_them(folder: Path, capsys: pytest.CaptureFixture[str
     config = folder.parent.parent / "config.toml"
     config.write_text(
         f'extends = "shipped"\n[redis]\ndata_dir = "{folder.parent}"\n'
-        '[markets]\nmajors = ["BTC", "ETH"]\n'
+        '[markets]\nmajors = ["BTC", "ETH"]\nsupports = { BTC = [80600] }\n'
     )
     command = ["report", "--config", str(config), "--week", "2025-11-17", "--lang", "ja"]
     with pytest.raises(SystemExit) as done:

@@ -17,13 +17,14 @@ from bot.backtest.week import (
     read_week,
     streaks,
     wanted,
-    week_report,
 )
 from bot.backtest.week_alerts import ReportedEpisode, WeekAlerts
+from bot.backtest.week_report import week_report
 from bot.lang import LANGUAGES
 from bot.metriclog import MetricLog
 from bot.plan.weekly import WEEK
 from rules.alerts import ALL, Level
+from rules.context import CONTEXT
 from rules.metrics.regime import STATES
 from rules.snapshot import MACRO_PRICE, PRICE, Observed
 from streams.durations import DAY, HOUR, MINUTE
@@ -70,6 +71,9 @@ def row_of(minute: int) -> dict[tuple[str, str], tuple[float, float, float]]:
         ("correlation_top10_7d", ALL): alone(0.7 + day / 100),
         ("correlation_51to100_7d", ALL): alone(0.6 + day / 100),
         (MACRO_PRICE, "SPX"): alone(6_000 + 10 * day),
+        (MACRO_PRICE, "GOLD"): alone(4_000 - 20 * day),
+        ("stablecoin_usdt_pct", ALL): alone(0.02 - 0.9 * (day > 3) * (day < 3.02)),
+        (CONTEXT, "list.USDT.supply"): alone(1.8e11 + 2e8 * day),
         ("funding_8h_pct", "DOGE"): alone(9.0),
     }
     for n, regime in enumerate(STATES):  # a twentieth of the week thin, then a cascade …
@@ -146,7 +150,7 @@ def values(metric: str, asset: str, part: int = 0) -> list[float]:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_report_in_each_language(week: RecordedWeek, language: str):
-    text = week_report(week, ["BTC", "ETH"], LANGUAGES[language])
+    text = week_report([week], ["BTC", "ETH"], LANGUAGES[language], {})
     check_text(GOLDEN / f"week_{language}.txt", f"{text}\n")
     assert not re.search(r"\b(None|nan|inf)\b|[{}]|<|&", text)
 
@@ -162,7 +166,8 @@ def test_each_language_has_the_figures_of_english_line_by_line(
             (tmp_path / file.name).write_bytes(file.read_bytes())
     week = read_week(tmp_path, START, wanted(["BTC", "ETH"]))
     english, other = (
-        week_report(week, ["BTC", "ETH"], LANGUAGES[name]).split("\n") for name in ("en", language)
+        week_report([week], ["BTC", "ETH"], LANGUAGES[name], {}).split("\n")
+        for name in ("en", language)
     )
     assert len(english) == len(other)
     read = 0
@@ -185,7 +190,7 @@ def figures_of(text: str, language: str) -> Counter[object]:
 
 
 def line(week: RecordedWeek, start: str) -> str:
-    text = week_report(week, ["BTC", "ETH"], LANGUAGES["en"]).replace("−", "-")
+    text = week_report([week], ["BTC", "ETH"], LANGUAGES["en"], {}).replace("−", "-")
     (only,) = [line for line in text.splitlines() if line.startswith(start)]
     return only.replace("\u00a0", " ")
 
@@ -243,8 +248,40 @@ def test_the_market_s_figures_are_too(week: RecordedWeek):
     parts = [100 * sum(x) / len(x) for x in (values(f"regime_{of}", "BTC") for of in STATES)]
     names = " · ".join(f"{of} {share:.2g}%" for of, share in zip(STATES, parts, strict=True))
     assert line(week, "BTC regime").partition(": ")[2] == f"calm {100 - sum(parts):.0f}% · {names}"
-    assert line(week, "Beside it") == f"Beside it: SPX {100 * (6_070 / 6_000 - 1):+.1f}%"
+    assert line(week, "Beside it").endswith(f" · SPX {100 * (6_070 / 6_000 - 1):+.1f}%")
     assert line(week, "Watched") == "Watched: 99.7% of the minutes; longest hole 26 min, 18 Nov"
+
+
+def test_conditions_are_met_or_not_by_what_was_measured(week: RecordedWeek):
+    share = values("spot_share_pct", "BTC")
+    last, first = share[-1_440:], share[:1_440]
+    rise = sum(last) / 1_440 - sum(first) / 1_440
+    assert abs(rise) < 2
+    assert line(week, "Spot leading, BTC").startswith("Spot leading, BTC: not met (share of volume")
+    depth = values("depth_25bp_pct_of_normal", "BTC")[-1_440:]
+    assert line(week, "Depth repaired, BTC") == (
+        f"Depth repaired, BTC: met (last day {sum(depth) / 1_440:.0f}% of normal)"
+    )
+    assert line(week, "Depth repaired, ETH") == "Depth repaired, ETH: unknown"
+    prices = [(m, row_of(m)[PRICE, "BTC"][0]) for m in minutes(holes=True)]
+    lost = next(m for m, x in prices if m > 6_000 and x < 94_900)
+    text = line(week, "Support tested again, BTC")
+    day = START // DAY * DAY + lost // 1_440 * DAY - START + 16 * DAY
+    assert f"lost on {day // DAY} Nov" in text and "met ($95,000 tested 2 times" in text
+    assert line(week, "Rebounds from it weak, ETH").endswith(": unknown")
+
+
+def test_crypto_among_other_assets_and_stablecoins(week: RecordedWeek):
+    btc, gold = values(PRICE, "BTC"), values(MACRO_PRICE, "GOLD")
+    assert line(week, "BTC against other assets") == (
+        f"BTC against other assets over the week: BTC {100 * (btc[-1] / btc[0] - 1):+.1f}%"
+        f" · gold {100 * (gold[-1] / gold[0] - 1):+.1f}% · BTC the worst, weeks in a row: ≥ 1"
+    )
+    supply = values(CONTEXT, "list.USDT.supply")
+    assert line(week, "Stablecoins") == (
+        "Stablecoins, in dollars: USDT lowest 0.9912 on 19 Nov, 1.0002 at the end"
+        f" · USDT supply {100 * (supply[-1] / supply[0] - 1):+.1f}% over the week (list)"
+    )
 
 
 def test_what_the_rules_reported_is_counted_and_what_came_of_it(week: RecordedWeek):
@@ -401,9 +438,9 @@ def test_a_file_that_is_torn_counts_up_to_there(folder: Path, tmp_path: Path):
 
 def test_a_week_of_which_nothing_is_there_invents_nothing(tmp_path: Path):
     week = read_week(tmp_path, START, wanted(["BTC"]))
-    text = week_report(week, ["BTC"], LANGUAGES["en"])
-    assert text.count("not covered, nothing of it was recorded") == 15
-    assert text.count("unknown") == 5
+    text = week_report([week], ["BTC"], LANGUAGES["en"], {})
+    assert text.count("not covered, nothing of it was recorded") == 17
+    assert text.count("unknown") == 9
     texts = [line.partition(": ")[2] for line in text.splitlines()]
     figures = [line for line in texts if re.search(r"\d[^.]", line) and "unknown" not in line]
     assert figures == ["0% of the minutes; longest hole 7 d, 16 Nov"]

@@ -47,7 +47,7 @@ from bot.plan.subscriptions import ANY, Subscriber
 from rules.alerts import Alert, Level, Opinion, Turn
 from rules.context import SourceFacts
 from rules.engine import Engine
-from rules.macro import MacroValue
+from rules.macro import CryptoValue, MacroValue
 from rules.snapshot import CompositeSince, Standing
 from streams.durations import MINUTE
 from streams.events import FaultCode, MarketCap, RateOdds, Release, Stablecoin, fault
@@ -77,7 +77,9 @@ RESET = asked.turn(
     missing=(), cause=None, extreme=1.0, price_before=None,
 )  # fmt: skip
 SECTORS = msgspec.structs.replace(asked.STANDING, values=(*asked.STANDING.values, *asked.SECTORS))
-REGIMES = msgspec.structs.replace(asked.STANDING, values=(*asked.STANDING.values, *asked.REGIMES))
+REGIMES = msgspec.structs.replace(
+    asked.STANDING, values=(*asked.STANDING.values, *asked.REGIMES, *asked.SUPPORTS)
+)
 EMPTY = Standing(seen=NOW, values=(), episodes=())
 SHADOW = asked.turn(
     1, Turn.OPEN, Level.WATCH, -0.001, NOW - 30 * MIN, rule="funding_predicted", post=False,
@@ -94,8 +96,14 @@ SURGE = asked.turn(
     ),
 )  # fmt: skip
 
+CRYPTO = CryptoValue(
+    change_24h_pct=-3.12, change_7d_pct=-12.4, worst_weeks=3, may_be_more=True, week_known=True
+)
 MACRO = tuple(
-    MacroValue(asset=asset, price=price, change_24h_pct=pct, venue="hyperliquid", symbol="")
+    MacroValue(
+        asset=asset, price=price, change_24h_pct=pct, venue="hyperliquid", symbol="",
+        change_7d_pct=None if pct is None else 2 * pct,
+    )
     for asset, price, pct in (
         ("EURUSD", 1.16462, 0.017), ("GOLD", 4569.6, -1.2), ("MSTR", 159.83, -7.83),
         ("NATGAS", 3.0478, None), ("NIKKEI225", 65319.0, 1.75), ("SILVER", 77.806, 1.59),
@@ -176,7 +184,8 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "market, its structure": ("/market", {"standing": STRUCTURE}),
     "macro": (
         "/macro",
-        {"standing": msgspec.structs.replace(asked.STANDING, macro=MACRO, context=asked.CONTEXT),
+        {"standing": msgspec.structs.replace(
+            asked.STANDING, macro=MACRO, context=asked.CONTEXT, crypto=CRYPTO),
          "reports": msgspec.structs.replace(asked.REPORTS, sources=asked.SOURCE_REPORTS)},
     ),
     "macro when sources say little": ("/macro", {"standing": msgspec.structs.replace(
@@ -189,6 +198,9 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
             SourceFacts(source="kalshi", seen=NOW, facts=(
                 RateOdds(meeting_at=NOW - 1, cut=0, hold=1, hike=0),)),
         ))}),
+    "macro, crypto of the first day": ("/macro", {"standing": msgspec.structs.replace(
+        asked.STANDING, macro=MACRO,
+        crypto=CryptoValue(change_24h_pct=1.04, change_7d_pct=None, week_known=True))}),
     "macro, long ago": ("/macro", {"standing": LATER}),
     "sectors": ("/sectors", {"standing": SECTORS}),
     "sectors that no rule looks at": ("/sectors", {}),

@@ -117,6 +117,7 @@ def test_the_shipped_file_is_valid_and_its_rules_are_complete():
         "spot_depth",
         "drawdown",
         "oi_drawdown",
+        "support_lost",
         "market_cap",
         "market_cap_round",
         "depeg",

@@ -37,6 +37,7 @@ from rules.alerts import (
     FundingShareFacts,
     HighFacts,
     Level,
+    LevelFacts,
     Link,
     Liquidated,
     LiquidationDayFacts,
@@ -58,6 +59,7 @@ from rules.alerts import (
     SpotDepthFacts,
     SpotShareFacts,
     StablecoinFacts,
+    SupportFacts,
     TotalOpenInterestFacts,
     Turn,
     VolatilityFacts,
@@ -442,6 +444,17 @@ SECTOR = SectorFacts(
     market_coins=30, by_asset_pct={"ZK": -19.2, "STRK": -15.0, "ARB": -12.31}, fixed_at=AUGUST,
     by_cap=False,
 )  # fmt: skip
+SUPPORT = SupportFacts(
+    lost=LevelFacts(
+        level=80_000.0, tests=5, held=4, first_at=AUGUST, last_at=AT - 3_600_000, low=79_120.0,
+        rebounds_pct=(9.94, 4.93, 3.05, 2.4), regained_pct=26.6, lost_at=AT - 20 * MIN,
+    ),
+    standing=LevelFacts(
+        level=75_000.0, tests=1, held=1, first_at=MARCH, last_at=MARCH, low=75_210.0,
+        rebounds_pct=(31.0,), regained_pct=112.0,
+    ),
+    since=MARCH,
+)  # fmt: skip
 STRUCTURES: tuple[tuple[str, str, str, float, Facts], ...] = (
     ("drawdown_price_pct", "% from its high", "BTC", -36.1,
      HighFacts(high_at=AUGUST, since=MARCH, price=126_100.0)),
@@ -459,6 +472,8 @@ STRUCTURES: tuple[tuple[str, str, str, float, Facts], ...] = (
          usd=3e12, up=True, at=AT - 12 * MIN, since=None, record_from=MARCH))),
     ("market_cap_fell_through", "round trillions", ALL, 0.0, CAP),
     ("market_cap_rose_through", "round trillions", ALL, 0.0, CAP),
+    ("support_lost_held", "times held", "BTC", 4.0, SUPPORT),
+    ("support_lost_held", "times held", "BTC", 0.0, msgspec.structs.replace(SUPPORT, lost=None)),
     ("stablecoin_usdt_pct", "% from a dollar", ALL, -1.5,
      StablecoinFacts(
          coin="USDT", rate=0.985,
@@ -502,7 +517,18 @@ def structures() -> dict[str, Alert]:
             since=AT - 5 * HOUR,
         ),
     )  # fmt: skip
-    return {"structure, on the first day": first_day} | {
+    lost = {"metric": "support_lost_held", "unit": "times held", "price": 78_100.0}
+    last = msgspec.structs.replace(SUPPORT, standing=None)
+    over = msgspec.structs.replace(SUPPORT, lost=None)
+    return {
+        "structure, on the first day": first_day,
+        "support, the last one": msgspec.structs.replace(
+            opening, **lost, value=4.0, extreme=4.0, facts=last
+        ),
+        "support, over": msgspec.structs.replace(
+            turned("structure", Turn.CLOSE), **lost, value=0.0, extreme=4.0, facts=over
+        ),
+    } | {
         f"structure, {metric}{'' if value else ', none'}": msgspec.structs.replace(
             opening, metric=metric, unit=unit, asset=asset, value=value, extreme=value,
             facts=facts, price=None if asset == ALL else 80_600.0,

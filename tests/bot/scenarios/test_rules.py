@@ -276,6 +276,16 @@ def oi_drawdown() -> Events:
     )
 
 
+def support_lost() -> Events:
+    """To 80,000 and up again three times, less each time, through it, and a day later."""
+    market = btc(price=92_000.0, oi=3_000)
+    turns = (90_000, 92_000, 90_000, 91_500, 80_100, 87_000, 80_080, 84_000, 80_090, 82_500, 79_000)
+    return chain(
+        *(market.play(6 * 60, step=MINUTE, BTC={"price": float(price)}) for price in turns),
+        market.play(25 * 60, step=MINUTE, BTC={"price": 78_900.0}),
+    )
+
+
 def market_cap() -> Events:
     """A day at one price, a fall by a ninth in half an hour, and half of it back. A source lists
     the coins each hour, with one that nobody watches."""
@@ -486,6 +496,7 @@ SCENARIOS: dict[str, tuple[Callable[[], Events], tuple[str, ...]]] = {
     "spot_depth": (spot_depth, ()),
     "drawdown": (drawdown, ()),
     "oi_drawdown": (oi_drawdown, ()),
+    "support_lost": (support_lost, ()),
     "market_cap": (market_cap, ()),
     "market_cap_round": (market_cap_round, ()),
     "depeg": (depeg, ()),

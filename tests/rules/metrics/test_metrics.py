@@ -45,6 +45,7 @@ VENUES = ("binance", "bybit", "okx")
         ("stablecoin_usdc_pct", "% from a dollar"),
         ("sector_layer2_24h_pct", "% against the market"),
         ("sector_ai_7d_pct", "% against the market"),
+        ("support_lost_held", "times held"),
         ("market_cap_24h_pct", "% in 24 h"),
         ("market_cap_fell_through", "round trillions"),
         ("market_cap_rose_through", "round trillions"),
