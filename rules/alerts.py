@@ -720,6 +720,8 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=
     subjects: tuple[str, ...] = ()
     """The symbols or assets that a fault concerns; of feeds, the symbols that are silent or back
     while others are not: (): all of the venue."""
+    open_episodes: int = 0
+    """That ticks are back: how many episodes were open all the while."""
 
 
 AlertOrNotice = Alert | Notice

@@ -244,6 +244,11 @@ class Engine:
         episodes = self._open_episodes(self._awake, self._judge.firing)
         return replace(episodes, prices=self._watchlist.prices(self._now))
 
+    def episodes_open(self) -> int:
+        """How many episodes are open."""
+        episodes = self._open_episodes(self._awake, self._judge.firing)
+        return len(episodes.episodes) + len(episodes.stale)
+
     def _open_episodes(
         self, metric_instances: Iterable[MetricInstance], composites: Iterable[CompositeInstance]
     ) -> OpenEpisodes:
@@ -395,8 +400,10 @@ class Engine:
                 self._faults.take(change)
 
     def _miss_tick(self, now: Ms) -> list[AlertOrNotice]:
-        self._late_at = _NEVER
-        return [*self._feeds.miss_tick(now)]
+        notices = self._feeds.miss_tick(now)
+        if notices or self._feeds.unticked is None:
+            self._late_at = _NEVER
+        return [*notices]
 
     def _tick(self, now: Ms) -> list[AlertOrNotice]:
         self._late_at = now + NO_TICK
@@ -405,7 +412,11 @@ class Engine:
             self._compare_clocks()
         turns: list[AlertOrNotice] = [
             *self._feeds.tick(
-                now, self._watchlist.memory.venues, self._named, self._faults.unlisted
+                now,
+                self._watchlist.memory.venues,
+                self._named,
+                self._faults.unlisted,
+                self.episodes_open,
             )
         ]
         if now >= self._compare_at:

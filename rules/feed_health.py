@@ -8,7 +8,7 @@ reconnect is no news. A venue all of whose feeds are down for minutes is lost, w
 its own, reported once, and once more when any of them is back.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from statistics import median_low
 from typing import NamedTuple
 
@@ -24,6 +24,13 @@ NAMED_AFTER: Ms = MINUTE
 """A contract of a named asset is reported alone after this: a lost book is back earlier."""
 LOST_AFTER: Ms = 3 * MINUTE
 NO_TICK: Ms = 30 * SECOND
+UNTICKED: Ms = 5 * SECOND
+"""So long other events come without a Tick before it is said: after an absence of all, the first
+ones are there before the first Tick, and nobody was there to be told."""
+AWAY: Ms = 5 * SECOND
+"""Without a Tick for longer we have heard nothing, and feeds that are down are so by us."""
+RESUMED: Ms = 45 * SECOND
+"""So long feeds may take to be up again after that."""
 SCAN_EVERY: Ms = 5 * SECOND
 
 _REASONS = 3
@@ -38,9 +45,10 @@ def no_tick(since: Ms, now: Ms) -> Notice:
     return _ticks_notice(False, since, now, f"no tick for {(now - since) // 1000} s")
 
 
-def ticks_again(since: Ms, now: Ms) -> Notice:
-    """Ticks come again; the last one before was at ``since``."""
-    return _ticks_notice(True, since, now, "")
+def ticks_again(since: Ms, now: Ms, open_episodes: int) -> Notice:
+    """Ticks come again; the last one before was at ``since``, and so many episodes were open."""
+    notice = _ticks_notice(True, since, now, "")
+    return msgspec.structs.replace(notice, open_episodes=open_episodes)
 
 
 class FeedHealth(msgspec.Struct, array_like=True):
@@ -80,6 +88,8 @@ class Feeds(msgspec.Struct, array_like=True):
     """Venues that operators know are lost → since when."""
     contracts: dict[str, dict[str, ContractFeeds]] = {}
     """By venue and symbol."""
+    unticked: Ms | None = None
+    """Since when other events come though ticks are missing; None: they do not."""
 
     def hear(self, state: FeedState) -> None:
         """Remember why a feed went down, and of which asset it is."""
@@ -105,6 +115,7 @@ class Feeds(msgspec.Struct, array_like=True):
     def set_back(self, now: Ms) -> None:
         """The clock was set back to ``now``."""
         self.ticked = None if self.ticked is None else min(self.ticked, now)
+        self.unticked = None if self.unticked is None else min(self.unticked, now)
         self.scan_at = now + REPORT_AFTER
         for feeds in self.feeds.values():
             for feed in feeds.values():
@@ -117,6 +128,10 @@ class Feeds(msgspec.Struct, array_like=True):
         """Another event came, and the last Tick is more than ``NO_TICK`` ago."""
         if self.silent or self.ticked is None:
             return []
+        if self.unticked is None:
+            self.unticked = now
+        if now - self.unticked < UNTICKED:
+            return []
         self.silent = True
         return [no_tick(self.ticked, now)]
 
@@ -126,19 +141,21 @@ class Feeds(msgspec.Struct, array_like=True):
         venues: Mapping[str, VenueMemory],
         named: Collection[str] = (),
         unlisted: Collection[tuple[str, str]] = (),
+        open_episodes: Callable[[], int] = lambda: 0,
     ) -> list[Notice]:
         """A Tick came: the notices that are due about the ticks and about all feeds.
 
         ``named``: the assets that the rules name; ``unlisted``: venue and symbol of what its venue
-        no longer lists, of which nothing is expected.
+        no longer lists, of which nothing is expected; ``open_episodes``: how many are open.
         """
         notices: list[Notice] = []
         before, self.ticked = self.ticked, now
         if before is not None and now - before > NO_TICK:
-            notices.append(ticks_again(before, now))
+            notices.append(ticks_again(before, now, open_episodes()))
+        if before is not None and now - before > AWAY:
             # nothing was read meanwhile: wait for the states of the feeds
-            self.scan_at = now + REPORT_AFTER
-        self.silent = False
+            self.scan_at = now + RESUMED
+        self.silent, self.unticked = False, None
         if now < self.scan_at:
             return notices
         self.scan_at = now + SCAN_EVERY

@@ -122,7 +122,12 @@ def _feeds(notice: Notice, words: Words) -> Html:
     ticks, venue = not notice.venue, title(notice.venue)
     if notice.up:
         length = words.length(max(0, notice.seen - notice.since))
-        key = "notice.tick" if ticks else "notice.up_of" if notice.subjects else "notice.up"
+        if ticks:
+            number = notice.open_episodes
+            still = say(words, "notice.still_open", number, count=str(number)) if number else Html()
+            since = time(words, notice.since, notice.seen)
+            return say(words, "notice.tick", length=length, time=since, still_open=still)
+        key = "notice.up_of" if notice.subjects else "notice.up"
         return say(
             words,
             key,

@@ -246,7 +246,10 @@ class RulesRole:
             return []  # it was held up, and is next to the last one before: so are those after it
         since, self._ticked, self._ticked_at = self._ticked, tick.seen, time.monotonic()
         missed, self._missed = self._missed, ""
-        return [ticks_again(since, max(tick.seen, since + missed_ms))] if missed else []
+        if not missed:
+            return []
+        until = max(tick.seen, since + missed_ms)
+        return [ticks_again(since, until, self._engine.episodes_open())]
 
     async def _listen_for_ticks(self) -> None:
         """Say once that ticks are missing. The engine says so itself if anything else comes."""

@@ -8,7 +8,7 @@ from rules.alerts import Alert, Kind, Notice, decode, encode
 from rules.engine import Engine
 from streams.durations import MINUTE, SECOND
 from streams.events import NOT_WATCHED, AnyEvent, Fault, FaultCode, FeedState, Tick
-from tests.rules.facts import START, feed, oi
+from tests.rules.facts import START, feed, liquidation, oi
 from tests.rules.mix import rule
 
 OI, DEPTH, FUNDING = Kind.OPEN_INTEREST, Kind.DEPTH, Kind.FUNDING
@@ -238,8 +238,8 @@ def test_no_tick_for_half_a_minute_is_said_when_something_comes():
     engine = fresh()
     late = [oi("bybit", at(70 + n), 1000.0) for n in range(40)]
     notices_down = notices(engine, late)
-    assert brief(notices_down) == [("", "", False, 31)]
-    assert notices_down[0].reason == "no tick for 31 s"
+    assert brief(notices_down) == [("", "", False, 36)]
+    assert notices_down[0].reason == "no tick for 36 s"
     back = notices(engine, ticks(120, 125))
     assert brief(back) == [("", "", True, 61)]
     assert notices(engine, [*late, *ticks(125, 130)]) == []
@@ -252,6 +252,34 @@ def test_after_an_absence_of_all_the_feeds_may_speak_first():
     up = [feed(venue, OI, at(603), True) for venue in ("binance", "bybit")]
     first_notices = notices(engine, [Tick(seen=at(600)), *up, *ticks(601, 700)])
     assert brief(first_notices) == [("", "", True, 541)]
+
+
+def test_one_notice_after_an_absence_says_how_long_it_was_and_how_much_was_open():
+    engine = Engine([rule("liq_10m_musd", "above", (1,), 0.5)])
+    up = [feed("bybit", Kind.LIQUIDATION, START, True)]
+    burst = [liquidation("bybit", at(50), 5e6), liquidation("bybit", at(51), 5e6, asset="ETH")]
+    opened = [turn for event in [*up, *ticks(0, 50), *burst] for turn in engine.feed(event)]
+    assert [type(turn) for turn in opened] == [Alert, Alert]
+    assert notices(engine, ticks(52, 60)) == []
+    again = Engine([rule("liq_10m_musd", "above", (1,), 0.5)])
+    again.load(engine.dump())
+    first = [feed("bybit", Kind.LIQUIDATION, at(216), True), oi("bybit", at(216.5), 1000.0)]
+    (notice,) = notices(again, [*first, *ticks(217, 300)])
+    assert brief([notice]) == [("", "", True, 158)]
+    assert (notice.since, notice.open_episodes) == (at(59), 2)
+
+
+def test_feeds_that_are_down_by_an_absence_are_told_only_if_they_stay_so():
+    engine = fresh()
+    both, kinds = ("binance", "bybit"), (OI, DEPTH)
+    down = [feed(venue, kind, at(60), False) for venue in both for kind in kinds]
+    assert notices(engine, down) == []
+    up = [feed("binance", kind, at(140), True) for kind in kinds]
+    after = notices(engine, [*ticks(104, 140), *up, *ticks(140, 180)])
+    assert brief(after) == [("", "", True, 45), ("bybit", "open_interest+depth", False, 89)]
+    engine = fresh()  # a quick restart, from which feeds come back late, is none to speak of
+    up = [feed(venue, kind, at(78), True) for venue in both for kind in kinds]
+    assert notices(engine, [*down, *ticks(76, 78), *up, *ticks(78, 140)]) == []
 
 
 def test_a_restart_tells_nothing_twice():

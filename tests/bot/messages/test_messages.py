@@ -921,6 +921,13 @@ NOTICES = {
     ),
     "no tick": Notice(id="tick:1", venue="", kinds=(), up=False, since=AT - 30_000, seen=AT),
     "ticks again": Notice(id="tick:2", venue="", kinds=(), up=True, since=AT - 40_000, seen=AT),
+    "ticks again, an alert open": Notice(
+        id="tick:3", venue="", kinds=(), up=True, since=AT - 157_000, seen=AT, open_episodes=1
+    ),
+    "ticks again, alerts open": Notice(
+        id="tick:4", venue="", kinds=(), up=True, since=AT - 3 * 3_600_000, seen=AT,
+        open_episodes=7,
+    ),
     "an odd venue": Notice(
         id="feed:x:1", venue="x<y", kinds=(BOOK,), up=False, since=AT, seen=AT, reason="a<b"
     ),
