@@ -26,15 +26,15 @@ from bot.messages.render import MARKS, missing
 from bot.messages.voice import Html, Voice, time, title, topic
 from rules.alerts import ALL, Alert, CascadeFacts, Level, RegimeFacts, SupportFacts, Turn
 from rules.macro import MacroValue
-from rules.metric import Learns
+from rules.metric import Learns, Metric
 from rules.metrics import metric
-from rules.metrics.depth import DepthMetric
+from rules.metrics.depth import RECENT_READY, DepthMetric
 from rules.metrics.sector import SectorMetric
 from rules.metrics.spot import SpotDepth
 from rules.metrics.support import SupportMetric
 from rules.snapshot import Value
-from streams.durations import DAY, HOUR
-from streams.events import Kind
+from streams.durations import DAY, HOUR, MINUTE
+from streams.events import Kind, Ms
 from streams.venues import VENUES
 
 RATES = ("funding", "predicted")
@@ -116,7 +116,8 @@ def unknown(value: Value, context: Context) -> Html:
 
 
 def why_unknown(values: Sequence[Value], context: Context) -> Html:
-    """Which venues' feeds are lacking, or that days must pass first; nothing if unknown."""
+    """Which venues' feeds are lacking, or when there is something to compare with; nothing if that
+    is unknown."""
     of, comma = metric(values[0].metric), context.words.comma
     lacking = {v.title: kinds for v in context.reports.venues if (kinds := _lacking(v, of.kinds))}
     if lacking:
@@ -127,7 +128,15 @@ def why_unknown(values: Sequence[Value], context: Context) -> Html:
         return context.say("ask.lack.no_streams")
     if isinstance(of, Learns) or (isinstance(of, DepthMetric) and of.hourly):
         return context.say("ask.lack.days")
+    if (known_at := max(_known_at(value, of) for value in values)) > context.now:
+        return context.say("ask.lack.until", time=time(context.words, known_at, context.now))
     return Html()
+
+
+def _known_at(value: Value, of: Metric) -> Ms:
+    """When there is something to compare the present with, if all goes on coming; 0: unknown."""
+    needs = RECENT_READY * MINUTE if isinstance(of, DepthMetric) else of.window
+    return 0 if needs is None or value.since is None else value.since + needs
 
 
 def _lacking(venue: VenueReport, wanted: frozenset[Kind]) -> list[str]:

@@ -173,6 +173,22 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "depth without the streams role": (
         "/depth ETH", {"reports": Reports(running=("rules", "bot"))},
     ),
+    "open interest that is learned": ("/oi ETH", {
+        "standing": asked.watched_since(NOW - 4 * MIN),
+        "reports": Reports(running=("streams", "rules")),
+    }),
+    "depth that is learned": ("/depth ETH", {
+        "standing": asked.watched_since(NOW - 4 * MIN),
+        "reports": Reports(running=("streams", "rules")),
+    }),
+    "depth that is learned of all": ("/depth", {
+        "standing": asked.watched_since(NOW - 4 * MIN),
+        "reports": Reports(running=("streams", "rules")),
+    }),
+    "open interest that should be known": ("/oi ETH", {
+        "standing": asked.watched_since(NOW - 16 * MIN),
+        "reports": Reports(running=("streams", "rules")),
+    }),
     "depth that takes days": ("/depth BTC", {"reports": Reports(running=("streams", "rules"))}),
     "depth that no rule looks at": ("/depth A<B", {}),
     "liquidations": ("/liq", {}),
