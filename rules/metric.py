@@ -159,6 +159,15 @@ class Learns(Protocol):
 
 
 @runtime_checkable
+class HasPresent(Protocol):
+    """A metric that compares what there is now with what there was."""
+
+    def present_usd(self, view: View, now: Ms) -> float | None:
+        """What there is now at least, USD, though it may not be compared yet; None: unknown."""
+        ...
+
+
+@runtime_checkable
 class OfSpot(Protocol):
     """A metric of spot markets, or of these beside perpetuals. Of spot markets no other metric is
     given any event."""

@@ -13,7 +13,7 @@ from rules.context import CONTEXT, SourceFacts, context_numbers
 from rules.episode import Transition, ready
 from rules.judge import alert, composite_alert
 from rules.macro import CryptoValue, MacroValue
-from rules.metric import Reading, live_share
+from rules.metric import HasPresent, Reading, live_share
 from rules.metrics.cause import CauseMetric
 from rules.watchlist import CompositeInstance, MetricInstance, RuleInstance
 from streams.events import Fault, Ms
@@ -44,6 +44,8 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     price: float | None = None
     """Of the asset, quote per coin."""
     facts: PartFacts | None = None
+    present_usd: float | None = None
+    """Of a value that cannot be given, what there is now at least, which would be compared."""
     since: Ms | None = None
     """Since when every rule on this metric has watched it: of a time before, nobody can say that
     there was no episode."""
@@ -136,9 +138,13 @@ def values(
         price = view.price(now)
         reading = metric_instance.reading(now)
         if reading is None:
+            present = None
+            if with_facts and isinstance(metric, HasPresent):
+                present = metric.present_usd(view, now)
             yield Value(
                 metric=metric.name, unit=metric.unit, asset=view.asset,
                 instrument=metric_instance.instrument, price=price, since=metric_instance.since,
+                present_usd=present,
             )  # fmt: skip
             continue
         yield Value(

@@ -12,6 +12,7 @@ from bot.lang import numbers
 from bot.messages.facts import fact_lines
 from bot.messages.headline import (
     amount,
+    at_least,
     cause_in_words,
     head,
     metric_name,
@@ -115,6 +116,14 @@ def unknown(value: Value, context: Context) -> Html:
     return context.say("ask.cannot", asset=asset, name=name, why=why_unknown([value], context))
 
 
+def _present(value: Value, context: Context) -> Html:
+    """What there is now, where it cannot be compared yet; nothing if that is unknown."""
+    if value.value is not None or value.present_usd is None:
+        return Html()
+    usd = at_least(context.words, value.present_usd)
+    return context.say(f"ask.present.{topic(value.metric)}", usd=usd)
+
+
 def why_unknown(values: Sequence[Value], context: Context) -> Html:
     """Which venues' feeds are lacking, or when there is something to compare with; nothing if that
     is unknown."""
@@ -200,7 +209,14 @@ def market(command: Command, context: Context) -> Answer:
 def _of_asset(command: Command, asset: str, values: Sequence[Value], context: Context) -> Answer:
     mine = [v for v in values if v.asset == asset]
     if mine:
-        blocks = [with_facts(v, context) for v in mine]
+        blocks, amounts = list[Html](), set[Html]()
+        for value in mine:
+            block = with_facts(value, context)
+            # several windows are compared with the same present
+            if (now := _present(value, context)) and now not in amounts:
+                amounts.add(now)
+                block = Html(f"{block}\n{now}")
+            blocks.append(block)
         return Answer(blocks=(*blocks, as_of(context)))
     if any(v.asset == asset for v in context.values):
         return only(context.say("ask.no_rule_on", command=command.name, asset=asset))

@@ -395,6 +395,11 @@ class DepthMetric:
             hour=now // HOUR % 24 if self.hourly else None,
         )
 
+    def present_usd(self, view: View, now: Ms) -> float | None:
+        """Both sides of the books that are live, where they reach as far."""
+        books = [m.memo(self.book) for m in view.ordered if m.up(Kind.DEPTH)]
+        return sum(book.current(now) or 0.0 for book in books if book is not None) or None
+
     def hold(self, view: View, instrument: bool, on: bool, now: Ms) -> None:
         """An episode of this view is open: its normal stays that of its opening. Or it is over."""
         if self.hourly:

@@ -174,6 +174,11 @@ class OpenInterestMetric:
             not_added=not_added,
         )
 
+    def present_usd(self, view: View, now: Ms) -> float | None:
+        """At the venues that are heard and say which sides they count."""
+        held = view.usd_held().items()
+        return sum(usd for market, usd in held if market.up(Kind.OPEN_INTEREST)) or None
+
     def distance(self, value: float) -> float:
         return fall(-value) if value < 0 else value
 

@@ -2,11 +2,15 @@
 
 import msgspec
 import pytest
+from pytest import approx
 
 from rules.alerts import Alert, Level, Turn
 from rules.engine import Engine
 from rules.snapshot import Standing
+from streams.durations import SECOND
+from streams.events import Kind
 from tests.rules import scenes
+from tests.rules.facts import START, depth, feed, oi, price
 from tests.rules.mix import VENUES
 
 
@@ -67,6 +71,38 @@ def test_what_cannot_be_said_is_listed_without_a_value():
     assert unknown
     assert all(v.floor_musd is None and v.facts is None for v in values if v in unknown)
     assert all(v.facts is None for v in values)
+
+
+def test_what_cannot_be_compared_yet_has_what_there_is_now():
+    """Of those that are heard, without what may be counted on both sides; one that falls silent is
+    not there."""
+    rules = [
+        scenes.quick_rule("oi_net_1h_pct", "below", -1, alert=-5),
+        scenes.quick_rule("depth_100bp_pct_of_recent", "below", 80, alert=50),
+    ]
+    engine = Engine(rules, VENUES)
+    for venue in VENUES:
+        for kind in (Kind.OPEN_INTEREST, Kind.DEPTH):
+            engine.feed(feed(venue, kind, START, True))
+    for n in range(30):
+        for place, venue in enumerate(VENUES):
+            now = START + n * 2 * SECOND
+            engine.feed(price(venue, now, 100.0))
+            engine.feed(oi(venue, now, 10 + place, 100.0 * (10 + place), one_side=place < 2))
+            engine.feed(depth(venue, now, 1e6 * (1 + place)))
+    places = range(len(VENUES))
+
+    def present() -> dict[str, float | None]:
+        values = engine.standing().values
+        assert all(value.value is None for value in values)
+        return {value.metric: value.present_usd for value in values}
+
+    books = sum(1e6 * (1 + place) for place in places)
+    assert present() == {"oi_net_1h_pct": 2_100.0, "depth_100bp_pct_of_recent": approx(books)}
+    assert {v.present_usd for v in engine.standing(with_facts=False).values} == {None}
+    engine.feed(feed(VENUES[0], Kind.OPEN_INTEREST, now + 1, False))
+    engine.feed(feed(VENUES[0], Kind.DEPTH, now + 1, False))
+    assert present() == {"oi_net_1h_pct": 1_100.0, "depth_100bp_pct_of_recent": approx(books - 1e6)}
 
 
 def test_it_survives_the_way_through_redis():
