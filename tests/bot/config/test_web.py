@@ -30,7 +30,7 @@ def test_addresses_of_this_machine_need_no_token(
 ) -> None:
     settings = read(tmp_path, address)
     assert (settings.web, settings.web_token) == (place, None)
-    assert ("web        /healthz" in describe(settings)) is (place is not None)
+    assert ("web        a page at http://" in describe(settings)) is (place is not None)
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:8737", "[::]:8737", "10.0.0.5:1", "box.example:80"])
