@@ -90,6 +90,8 @@ class Feeds(msgspec.Struct, array_like=True):
     """By venue and symbol."""
     unticked: Ms | None = None
     """Since when other events come though ticks are missing; None: they do not."""
+    irregular: bool = False
+    """The last Tick came more than ``AWAY`` after the one before."""
 
     def hear(self, state: FeedState) -> None:
         """Remember why a feed went down, and of which asset it is."""
@@ -152,9 +154,12 @@ class Feeds(msgspec.Struct, array_like=True):
         before, self.ticked = self.ticked, now
         if before is not None and now - before > NO_TICK:
             notices.append(ticks_again(before, now, open_episodes()))
-        if before is not None and now - before > AWAY:
-            # nothing was read meanwhile: wait for the states of the feeds
+        away = before is not None and now - before > AWAY
+        if away and not self.irregular:
+            # nothing was read meanwhile: wait for the states of the feeds; where ticks are always
+            # as far apart nobody was away
             self.scan_at = now + RESUMED
+        self.irregular = away
         self.silent, self.unticked = False, None
         if now < self.scan_at:
             return notices

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from msgspec.structs import replace
+from pytest import mark
 
 from rules.alerts import Alert, Kind, Notice, decode, encode
 from rules.engine import Engine
@@ -280,6 +281,15 @@ def test_feeds_that_are_down_by_an_absence_are_told_only_if_they_stay_so():
     engine = fresh()  # a quick restart, from which feeds come back late, is none to speak of
     up = [feed(venue, kind, at(78), True) for venue in both for kind in kinds]
     assert notices(engine, [*down, *ticks(76, 78), *up, *ticks(78, 140)]) == []
+
+
+@mark.parametrize("apart", [6, 20, 40, 60])
+def test_a_silent_feed_is_told_however_far_apart_ticks_are(apart: int):
+    engine = fresh()
+    down = [feed("bybit", OI, at(60), False), *(Tick(seen=at(t)) for t in range(60, 400, apart))]
+    assert ("bybit", "open_interest", False) in [
+        entry[:3] for entry in brief(notices(engine, down))
+    ]
 
 
 def test_a_restart_tells_nothing_twice():
