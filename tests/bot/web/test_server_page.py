@@ -46,7 +46,7 @@ async def test_without_roles_the_page_says_so(serve: Serve) -> None:
     code, headers, text = await answer(f"{url}/")
     assert code == 200 and headers["Content-Type"] == "text/html; charset=utf-8"
     assert "The rules role is not running" in text
-    assert "roles</td>" in text and "streams not running" in text
+    assert "roles</td>" in text and "streams has not reported yet" in text
     assert (await first(url)).startswith(b"event: version\ndata: ")
 
 

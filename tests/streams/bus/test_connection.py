@@ -232,7 +232,7 @@ async def test_only_commands_of_redis_6_2(redis: Redis) -> None:
     asked = {name.removeprefix("cmdstat_") for name in await redis.info("commandstats")}
     known_to_6_2 = (
         "multi exec eval get set del pexpire pttl xadd xread xrange xrevrange xlen xtrim "
-        "xinfo|stream memory|usage info ping hello config|resetstat client|setname"
+        "xinfo|stream memory|usage info ping hello time config|resetstat client|setname"
     )
     greeting = {"client|setinfo"}  # newer, and redis-py does not mind its refusal
     assert asked - greeting <= set(known_to_6_2.split(" "))
