@@ -106,7 +106,8 @@ class FakeUpdates:
     getChatMember says of the bot there. ``menus``: scope and, if it
     is for one alone, language → names of commands; ``descriptions``: what the first is for.
     ``odd``: sent once before all other updates. ``parameters``: of each error. ``moves``: groups
-    that are now other chats. ``refuse_photos``: no chat lets the bot send any. ``requests``,
+    that are now other chats. ``refuse_photos``: no chat lets the bot send any. ``pictures_beside``:
+    chats take silent ones, which answer posts; else a test has the messages alone. ``requests``,
     ``times``: methods but getUpdates, and when (by the clock) they were asked.
     """
 
@@ -135,6 +136,7 @@ class FakeUpdates:
         }
         self.closed_topics: set[int] = set()
         self.refuse_photos = False
+        self.pictures_beside = False
         self.members: dict[int, dict[str, Any]] = {
             CHANNEL: admin(),
             OPERATORS: {"status": "member"},
@@ -366,7 +368,8 @@ class FakeUpdates:
             return _error(400, "Bad Request: there is no photo in the request")
         if len(form["text"].encode("utf-16-le")) // 2 > 1024:
             return _error(400, "Bad Request: message caption is too long")
-        if self.refuse_photos:
+        beside = form.get("disable_notification") == "true"
+        if self.refuse_photos or (beside and not self.pictures_beside):
             return _error(400, "Bad Request: not enough rights to send photos to the chat")
         answer = self._sendMessage(form)
         if answer.status == 200:

@@ -205,7 +205,9 @@ class Storm:
             assert sum(counts.values()) == due, f"not all accounted for in {chat}: {counts}"
         for chat in (CHANNEL, *map(int, self._coin_of)):
             posts = [post for post in self.system.telegram.sent if post.chat == chat]
-            self._nothing_twice([post.first for post in posts])
+            self._nothing_twice([post.first for post in posts if not post.photo])
+            pictured = Counter(post.reply_to for post in posts if post.photo)
+            assert not pictured or max(pictured.values()) == 1, f"pictures twice: {pictured}"
         hits = ", ".join(f"{times} x {what}" for what, times in sorted(self.hits.items()))
         return (
             f"{hits}; {len(seen)} events with {sum(sizes.values())} liquidations of"

@@ -231,6 +231,7 @@ async def test_a_picture_answers_a_post_that_rings_or_costs_it_nothing(
     coins = ("BTC", "ETH", "SOL", "XRP", "DOGE", "ADA")
     async with System(tmp_path, config, common=ends(coins[2:]) + short()) as system:
         system.telegram.refuse_photos = refused
+        system.telegram.pictures_beside = True
         await system.start()
         await system.liquidate("BTCUSDT", 6e6)
         await system.until(lambda: system.telegram.sent, 60)
