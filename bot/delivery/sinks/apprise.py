@@ -29,8 +29,9 @@ from bot.delivery.sinks import (
     Refused,
     RetryLater,
 )
+from bot.delivery.sinks.messenger import configured
 from bot.delivery.sinks.services import AppriseCall, apprise_call
-from bot.destination import Destination, MessengerName, Service, destination_key
+from bot.destination import Destination, Service, destination_key
 from bot.messages.render import Message
 from streams.proxies import NO_PROXIES, Proxies
 
@@ -78,14 +79,13 @@ class Apprise(OneWay):
         timeout: float = 20.0,
         proxies: Proxies = NO_PROXIES,
     ) -> None:
-        self._addresses = addresses
         self._timeout = timeout
         self._proxies = proxies
-        self._turns = {name: asyncio.Lock() for name in addresses}
+        self._accounts = {name: (address, asyncio.Lock()) for name, address in addresses.items()}
         self.limits = Limits(per_minute=20)
 
     async def check(self, to: Destination) -> ChatInfo:
-        self._name(to)
+        configured(self._accounts, Service.APPRISE, to)
         _program(to)
         return ChatInfo(title=destination_key(to))
 
@@ -98,22 +98,14 @@ class Apprise(OneWay):
         reply_to: int | None = None,
         markup: bool = True,
     ) -> Receipt:
-        name = self._name(to)
-        async with self._turns[name]:
-            code, output = await self._run(to, self._addresses[name], apprise_call(message))
+        address, turn = configured(self._accounts, Service.APPRISE, to)
+        async with turn:
+            code, output = await self._run(to, address, apprise_call(message))
         judge_end(code, output, destination_key(to))
         return Receipt()
 
     async def close(self) -> None:
         """No process outlives its post."""
-
-    def _name(self, to: Destination) -> str:
-        match to:
-            case MessengerName(Service.APPRISE, name) if name in self._addresses:
-                return name
-            case _:
-                key = destination_key(to)
-        raise Refused(f"{key} is not in [[messengers]] of the configuration", RefusalScope.CHAT)
 
     async def _run(self, to: Destination, address: str, call: AppriseCall) -> tuple[int, str]:
         """The exit code and what was printed. Raises SendError where there is no code."""
@@ -179,17 +171,19 @@ def judge_end(code: int, output: str, name: str) -> None:
 
 def command_missing(name: str) -> str:
     """A sentence if the command that ``name`` needs is not there; "": it is."""
-    if shutil.which(COMMAND):
-        return ""
+    return "" if shutil.which(COMMAND) else _missing(name)
+
+
+def _missing(name: str) -> str:
     return (
         f"{name}: the command apprise is not on PATH: install it, such as by pipx install apprise"
     )
 
 
 def _program(to: Destination) -> str:
-    if reason := command_missing(destination_key(to)):
-        raise Refused(reason, RefusalScope.CHAT)
-    return shutil.which(COMMAND) or COMMAND
+    if program := shutil.which(COMMAND):
+        return program
+    raise Refused(_missing(destination_key(to)), RefusalScope.CHAT)
 
 
 def _not_started(name: str, error: OSError) -> NoReturn:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from bot.delivery.sinks import (
     LONGEST_WAIT_S,
@@ -29,6 +30,8 @@ from bot.redaction import redact
 from streams.feed.errors import wait_s
 from streams.proxies import NO_PROXIES, Proxies
 from streams.text import printable
+
+_Account = TypeVar("_Account")
 
 _PAUSE_S = 10.0
 """After a failure for which the service names no pause."""
@@ -112,13 +115,15 @@ class Messenger(OneWay):
         await self._poster.close()
 
     def _account(self, to: Destination) -> Account:
-        account = None
-        if isinstance(to, MessengerName) and to.service is self._service:
-            account = self._accounts.get(to.name)
-        if account is None:
-            key = destination_key(to)
-            raise Refused(f"{key} is not in [[messengers]] of the configuration", RefusalScope.CHAT)
-        return account
+        return configured(self._accounts, self._service, to)
+
+
+def configured(accounts: Mapping[str, _Account], service: Service, to: Destination) -> _Account:
+    """Which of the accounts of ``service``, by name, is meant. Raises Refused if it is none."""
+    if isinstance(to, MessengerName) and to.service is service and to.name in accounts:
+        return accounts[to.name]
+    key = destination_key(to)
+    raise Refused(f"{key} is not in [[messengers]] of the configuration", RefusalScope.CHAT)
 
 
 def judge_answer(service: Service, status: int, retry_after: str, body: bytes, name: str) -> None:
