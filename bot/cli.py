@@ -33,7 +33,6 @@ from bot.config.source import (
 )
 from bot.config.values import url as valid_url
 from bot.config.warnings import warnings
-from bot.delivery.sinks.apprise import command_missing
 from bot.delivery.sinks.console import Console
 from bot.destination import ConsoleOutput, Service
 from bot.lang import LANGUAGES, unknown_language
@@ -287,9 +286,11 @@ def _doubts(settings: Settings) -> list[str]:
     pictured = settings.token is not None and any(c.pictures != "none" for c in settings.chats)
     if pictured and (text := library_missing()):
         doubts.append(text)
-    for messenger in settings.messengers:
-        if messenger.service is Service.APPRISE and (text := command_missing(messenger.key)):
-            doubts.append(text)
+    apprise = [m.key for m in settings.messengers if m.service is Service.APPRISE]
+    if apprise:
+        from bot.delivery.sinks.apprise import command_missing  # the others need not wait for it
+
+        doubts += [text for key in apprise if (text := command_missing(key))]
     return doubts
 
 

@@ -173,4 +173,6 @@ def _looks(instances: Sequence[RuleInstance], test: RuleTest) -> list[tuple[Ms, 
 
 def _look(judge: Judge, instance: RuleInstance, now: Ms) -> list[AlertOrNotice]:
     reading = instance.metric.value(instance.view, now)
-    return [] if reading is None else judge.move(instance, reading, now, now)
+    if reading is None or instance.rest(now, reading):
+        return []
+    return judge.move(instance, reading, now, now)
