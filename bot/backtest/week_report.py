@@ -288,15 +288,18 @@ class _Report:
 
     def _macro(self) -> Html:
         what = self._say("week.macro")
-        parts: list[str] = []
+        parts: list[Html] = []
         for (metric, asset), known in sorted(self._week.values.items()):
             first = known.near(self._week.start) if metric == MACRO_PRICE else None
             last = known.near(self._end)
             if first and last is not None:
-                parts.append(f"{asset} {numbers.change(100 * (last / first - 1))}%")
+                known_name = f"macro.{asset}" in self._words.phrases
+                name = self._say(f"macro.{asset}") if known_name else asset
+                pct = numbers.change(100 * (last / first - 1))
+                parts.append(self._say("note.change", name=name, pct=pct))
         if not parts:
             return self._missing(what)
-        return self._say("week.figure", what=what, text=self._words.dot.join(parts))
+        return self._say("week.figure", what=what, text=Html(self._words.dot.join(parts)))
 
     def _classes(self, majors: Sequence[str]) -> list[Html]:
         """The first major among other classes of assets, the worst first."""
@@ -427,7 +430,9 @@ class _Report:
             ]
             listed = Html(self._words.comma.join(outages))
             pct = numbers.percent(int(1_000 * share) / 10)  # an outage is no 100 %
-            parts.append(self._say("week.uptime", venue=title(venue), pct=pct, list=listed))
+            parts.append(
+                self._say("week.uptime", venue=title(venue, self._words), pct=pct, list=listed)
+            )
         text = Html(self._words.dot.join(parts)) if parts else self._say("week.no_outage")
         return self._say("week.figure", what=what, text=text)
 

@@ -6,6 +6,7 @@ from bot.commands.context import Answer, Context, only
 from bot.commands.market import as_of, macro_prices, stale
 from bot.commands.parsing import Command
 from bot.lang import numbers
+from bot.lang.words import Words
 from bot.messages.headline import worst_weeks
 from bot.messages.voice import Html, time, title
 from rules.context import SERIES, SourceFacts
@@ -24,6 +25,9 @@ from streams.events import (
 WEEK = 7 * DAY
 STABLECOINS = 5
 RELEASES = 6
+
+_DOLLARS = {"USD": 1.0, "K USD": 1e3, "M USD": 1e6, "B USD": 1e9}
+"""Units of a series that are money, and how many dollars one of them is."""
 
 APART = 0.005
 """A stablecoin so far from a dollar is shown whatever its size."""
@@ -182,19 +186,28 @@ def _releases(facts: Iterable[ContextFact], context: Context) -> Iterator[Html]:
 def _series(facts: Iterable[ContextFact], context: Context) -> Iterator[Html]:
     for series in facts:
         if isinstance(series, OwnSeries):
-            day = context.words.day
+            day, words, unit = context.words.day, context.words, series.unit
             yield context.say(
                 "ask.context.series",
-                value=numbers.trimmed(series.value, 5),
-                unit=series.unit,
+                value=_with_unit(words, series.value, unit),
                 day=day(series.at, context.now),
-                low=numbers.trimmed(series.low, 5),
+                low=_with_unit(words, series.low, unit),
                 low_day=day(series.low_at, context.now),
-                high=numbers.trimmed(series.high, 5),
+                high=_with_unit(words, series.high, unit),
                 high_day=day(series.high_at, context.now),
                 first=day(series.first_at, context.now),
-                sum=numbers.trimmed(series.sum_30d, 5),
+                sum=_with_unit(words, series.sum_30d, unit),
             )
+
+
+def _with_unit(words: Words, value: float, unit: str) -> str:
+    """``−$122M`` of −122 in ``M USD``, as the language writes money; else the number and its
+    unit as the configuration has it: ``4.31%``, ``1,204 t``."""
+    scale = _DOLLARS.get(unit.upper())
+    if scale is not None:
+        return (numbers.MINUS if value < 0 else "") + words.usd(scale * value)
+    text = numbers.trimmed(value, 5)
+    return f"{text}{unit}" if unit in ("", "%") else f"{text} {unit}"
 
 
 _LINES: Sequence[Callable[[Iterable[ContextFact], Context], Iterator[Html]]] = (

@@ -128,7 +128,11 @@ def why_unknown(values: Sequence[Value], context: Context) -> Html:
     """Which venues' feeds are lacking, or when there is something to compare with; nothing if that
     is unknown."""
     of, comma = metric(values[0].metric), context.words.comma
-    lacking = {v.title: kinds for v in context.reports.venues if (kinds := _lacking(v, of.kinds))}
+    lacking = {
+        title(venue.name, context.words): kinds
+        for venue in context.reports.venues
+        if (kinds := _lacking(venue, of.kinds))
+    }
     if lacking:
         kinds = sorted({kind for names in lacking.values() for kind in names})
         feeds = comma.join(context.say(f"kind.{kind}") for kind in kinds)
@@ -417,7 +421,7 @@ def macro_prices(context: Context) -> list[Html]:
     groups = [[known[asset] for asset in group if asset in known] for group in MACRO_GROUPS]
     dot, comma = context.words.dot, context.words.comma
     lines = [dot.join(_macro(value, context) for value in group) for group in groups if group]
-    venues = comma.join(dict.fromkeys(title(value.venue) for value in prices))
+    venues = comma.join(dict.fromkeys(title(value.venue, context.words) for value in prices))
     return [Html("\n".join([context.say("ask.macro", venues=venues), *lines]))]
 
 

@@ -136,7 +136,9 @@ def _rules_see(context: Context) -> Html:
 
 def _venue(venue: VenueReport, context: Context) -> Html:
     if venue.trouble:
-        return context.say("ask.status.trouble", venue=venue.title, reason=venue.trouble)
+        return context.say(
+            "ask.status.trouble", venue=title(venue.name, context.words), reason=venue.trouble
+        )
     feeds = [
         context.say(f"ask.feed.{_state(feed.up, feed.down)}", kind=context.say(f"kind.{kind}"),
                     up=str(feed.up), down=str(feed.down))
@@ -150,7 +152,10 @@ def _venue(venue: VenueReport, context: Context) -> Html:
         feeds.append(context.say("ask.feed.percent_only", kind=context.say("kind.open_interest")))
     listed_feeds = Html(context.words.comma.join(feeds))
     count = str(venue.instruments)
-    return context.say("ask.status.venue", venue=venue.title, count=count, feeds=listed_feeds)
+    return context.say(
+        "ask.status.venue",
+        venue=title(venue.name, context.words), count=count, feeds=listed_feeds,
+    )  # fmt: skip
 
 
 def _drifts(context: Context) -> list[Html]:
@@ -159,7 +164,7 @@ def _drifts(context: Context) -> list[Html]:
     return [
         context.say(
             "ask.status.drift",
-            venue=title(drift.venue),
+            venue=title(drift.venue, context.words),
             time=time(context.words, drift.seen, context.now),
             reason=drift.detail,
         )

@@ -250,10 +250,10 @@ def _facts(last: Alert, context: Context) -> Html:
     """The facts at the last turn, the venues whose data they are, and those left out."""
     lines = [line for line in fact_lines(Voice(last, context.words)) if line]
     if last.venues:
-        names = context.words.comma.join(title(venue) for venue in last.venues)
+        names = context.words.comma.join(title(venue, context.words) for venue in last.venues)
         lines.append(context.say("ask.why.used", venues=names))
     if last.missing:
-        names = context.words.comma.join(title(venue) for venue in last.missing)
+        names = context.words.comma.join(title(venue, context.words) for venue in last.missing)
         lines.append(context.say("ask.why.missing", venues=names))
     if not lines:
         return Html()

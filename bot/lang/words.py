@@ -81,7 +81,7 @@ class Words:
         return (MINUS if value < 0 else "+") + self.usd(value)
 
     def coins(self, value: float) -> str:
-        """A number of coins, without the asset, four digits: 612,400; 12.34; 4.107B."""
+        """A number of coins, without the asset, four digits: 612,400; 12.34; 210M; 4.107B."""
         return self._scaled(value, 4, 1e8)[0]
 
     def price(self, value: float) -> str:
@@ -140,10 +140,10 @@ class Words:
 
     def _scaled(self, value: float, digits: int, smallest: float) -> tuple[str, bool]:
         """``value`` to so many digits, in the largest unit that it has one of, and whether it is in
-        a unit at all; ``smallest``: smaller units are not used."""
+        a unit at all; ``smallest``: smaller numbers are written out."""
         rounded = significant(value, digits)
-        units = [unit for unit in reversed(self._units) if smallest <= unit[0] <= rounded]
-        if not units:
+        units = [unit for unit in reversed(self._units) if unit[0] <= rounded]
+        if not units or rounded < smallest:
             return trimmed(rounded, digits), False
         scale, word = units[0]
         if self._unit_count == 1:

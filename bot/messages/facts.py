@@ -111,9 +111,11 @@ def _funding_facts(voice: Voice, facts: FundingFacts) -> list[Html]:
 
 def _single_rate(voice: Voice, venue: str, pct_8h: float, hours: float | None) -> Html:
     if hours is None or hours == 8:
-        return voice.say("funding.single", venue=title(venue))
+        return voice.say("funding.single", venue=title(venue, voice.words))
     rate = numbers.rate(pct_8h * hours / 8)
-    return voice.say("funding.single_interval", venue=title(venue), rate=rate, hours=f"{hours:g}")
+    return voice.say(
+        "funding.single_interval", venue=title(venue, voice.words), rate=rate, hours=f"{hours:g}"
+    )
 
 
 def _oi_facts(voice: Voice, facts: OpenInterestFacts) -> list[Html]:
@@ -138,7 +140,7 @@ def _oi_facts(voice: Voice, facts: OpenInterestFacts) -> list[Html]:
 
 def without(voice: Voice, venues: Collection[str]) -> Html:
     """`` without Gate``: venues that are left out of a sum."""
-    names = voice.words.comma.join(title(venue) for venue in venues)
+    names = voice.words.comma.join(title(venue, voice.words) for venue in venues)
     return voice.say("oi.without", venues=names) if names else Html()
 
 
@@ -308,7 +310,7 @@ def _stablecoin_facts(voice: Voice, facts: StablecoinFacts) -> list[Html]:
     if more:
         listed = voice.say("structure.stablecoin_coins", list=Html(listed), count=str(more))
     dollars, coins = (
-        Html(voice.words.comma.join(title(name) for name in names))
+        Html(voice.words.comma.join(title(name, voice.words) for name in names))
         for names in (facts.dollar_venues, facts.coin_venues)
     )
     return [
@@ -462,7 +464,7 @@ def _price_facts(voice: Voice, facts: PriceFacts) -> list[Html]:
 
 def _price_of(voice: Voice, facts: PriceFacts) -> Html:
     if len(facts.by_venue_pct) < 2:
-        return voice.say("funding.single", venue=title(facts.venue))
+        return voice.say("funding.single", venue=title(facts.venue, voice.words))
     shown = voice.by_venue(facts.by_venue_pct, lambda pct: f"{numbers.change(pct)}%")
     return voice.say("oi.by_venue", list=shown)
 
@@ -553,7 +555,7 @@ def _liq_facts(voice: Voice, facts: LiquidationFacts) -> list[Html]:
         largest = voice.say(
             "liq.largest",
             usd=words.usd_at_least(facts.largest_usd),  # never more than the sums above
-            venue=title(facts.largest_venue),
+            venue=title(facts.largest_venue, voice.words),
             price=words.price(facts.largest_price),
         )
         lines.append(largest)
@@ -563,11 +565,11 @@ def _liq_facts(voice: Voice, facts: LiquidationFacts) -> list[Html]:
 def _incomplete(voice: Voice, facts: LiquidationFacts) -> list[Html]:
     """Why the sum is a lower bound."""
     lines = [
-        voice.say("liq.throttled", venue=title(venue), pct=numbers.share(pct))
+        voice.say("liq.throttled", venue=title(venue, voice.words), pct=numbers.share(pct))
         for venue, pct in facts.saturation_pct.items()
         if pct > 0
     ]
     if facts.not_available:
-        names = voice.words.comma.join(title(venue) for venue in facts.not_available)
+        names = voice.words.comma.join(title(venue, voice.words) for venue in facts.not_available)
         lines.append(voice.say("liq.not_available", len(facts.not_available), venues=names))
     return lines

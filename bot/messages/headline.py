@@ -440,11 +440,12 @@ def times(words: Words, count: int) -> Html:
 
 
 def worst_weeks(asset: str, count: int, may_be_more: bool, words: Words) -> Html:
-    """``BTC the worst, weeks in a row: ≥ 3``: of several classes of assets."""
+    """``BTC the weakest for at least 3 weeks in a row``: of several classes of assets."""
     if not count:
         return say(words, "note.not_worst", asset=asset)
-    number = f"≥ {count}" if may_be_more else str(count)
-    return say(words, "note.worst_weeks", asset=asset, count=number)
+    weeks = say(words, "note.weeks", count, count=str(count))
+    key = "note.worst_weeks_at_least" if may_be_more else "note.worst_weeks"
+    return say(words, key, asset=asset, weeks=weeks)
 
 
 def _regime(voice: Voice) -> dict[str, str]:

@@ -95,7 +95,7 @@ def _fault(notice: Notice, words: Words) -> Html:
     return say(
         words,
         key,
-        venue=title(notice.venue),
+        venue=title(notice.venue, words),
         subjects=_subjects([_named(subject, notice, words) for subject in notice.subjects], words),
         reason=say(words, "notice.reason", reason=notice.reason) if notice.reason else Html(),
         length=words.length(max(0, notice.seen - notice.since)),
@@ -119,7 +119,7 @@ def _subjects(subjects: Sequence[str], words: Words) -> str:
 
 
 def _feeds(notice: Notice, words: Words) -> Html:
-    ticks, venue = not notice.venue, title(notice.venue)
+    ticks, venue = not notice.venue, title(notice.venue, words)
     if notice.up:
         length = words.length(max(0, notice.seen - notice.since))
         if ticks:

@@ -257,7 +257,7 @@ def kept_below(voice: Voice) -> list[Html]:
 
 def missing(voice: Voice) -> list[Html]:
     """Which venues are left out, if any, and how much is left."""
-    names = voice.words.comma.join(title(venue) for venue in voice.alert.missing)
+    names = voice.words.comma.join(title(venue, voice.words) for venue in voice.alert.missing)
     if not names:
         return []
     without = voice.say("missing", venues=names)

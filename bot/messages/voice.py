@@ -6,7 +6,7 @@ Fills phrases, escapes what is put into them, writes times, prices and the names
 import html
 from collections.abc import Callable, Mapping
 
-from bot.lang import numbers
+from bot.lang import ENGLISH, numbers
 from bot.lang.words import Words
 from rules.alerts import Alert, FundingFacts
 from rules.context import SERIES
@@ -40,6 +40,9 @@ _TOPICS = {
     "composite": "cascade",
 }
 
+
+_SPOT = " spot"
+"""What the title of a spot market ends with, behind the brand."""
 
 _AGAINST_USUAL = ("_sigma", "_x_normal")
 
@@ -107,7 +110,9 @@ class Voice:
 
     def by_venue(self, values: Mapping[str, float], show: Callable[[float], str]) -> str:
         """``Binance −9.1 · Bybit −8.4``, the worst first."""
-        return self.listed({title(venue): value for venue, value in values.items()}, show)
+        return self.listed(
+            {title(venue, self.words): value for venue, value in values.items()}, show
+        )
 
     def listed(self, values: Mapping[str, float], show: Callable[[float], str]) -> str:
         """``BTC −9.1 · ETH −8.4``, the worst first."""
@@ -172,7 +177,10 @@ def topic(metric: str) -> str:
     return next((name for start, name in _TOPICS.items() if metric.startswith(start)), "other")
 
 
-def title(name: str) -> str:
-    """The name of a venue, or of a context source, as people write it."""
+def title(name: str, words: Words = ENGLISH) -> str:
+    """The name of a venue, or of a context source, as people write it. Of a spot market the brand
+    stays, and what it is is said in the language: ``Binance spot``, ``Binance現物``."""
     known = VENUES.get(name) or SOURCES.get(name)
-    return known.SPEC.title if known else name.removeprefix(SERIES)
+    text = known.SPEC.title if known else name.removeprefix(SERIES)
+    brand = text.removesuffix(_SPOT)
+    return text if brand == text else words.phrases["venue.spot"].format(venue=brand)

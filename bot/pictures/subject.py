@@ -1,5 +1,6 @@
 """The picture of a metric and the price above it, as the configuration has them. Pure."""
 
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -24,6 +25,11 @@ from streams.venues import VENUES
 
 _FROM_ZERO = ("M USD", "M USD a day")
 """Units of amounts that are seen against nothing."""
+
+_OF_ITSELF = ("% of recent", "% of normal")
+"""Units of what is compared with itself, which the name of the metric tells."""
+
+_BAND = re.compile(r"±[\d.]+%")
 
 _LOWER_BOUNDS = _FROM_ZERO
 """Units of what venues have reported, of which there may have been more."""
@@ -58,7 +64,8 @@ def metric_title(name: str) -> str:
     label = plain(metric_name(ENGLISH, name))
     label = label[:1].upper() + label[1:]
     unit = metric(name).unit
-    label = label if "%" in label else f"{label}, {unit}"
+    if "%" not in _BAND.sub("", label):  # a band is no unit
+        label = f"{label}, {'%' if unit.startswith(_OF_ITSELF) else unit}"
     return f"{label} {LOWER_BOUND}" if unit in _LOWER_BOUNDS else label
 
 

@@ -30,7 +30,7 @@ from bot.lang import LANGUAGES
 from bot.lang.words import Words
 from bot.messages.blocks import plain
 from bot.messages.headline import amount, extreme, head, metric_name
-from bot.messages.voice import Voice, say, topic
+from bot.messages.voice import Voice, say, title, topic
 from bot.redaction import public
 from bot.roles.bot import BotStatus
 from bot.web.readiness import ReadinessCheck
@@ -447,7 +447,7 @@ def _venue(venue: VenueStatus, seen: Ms, context: Context) -> tuple[PageCell, ..
     feeds = context.words.comma.join(states)
     down = any(count.down for count in venue.feeds.values())
     return (
-        PageCell(venue.title, "bad" if venue.trouble else ""),
+        PageCell(title(venue.name, context.words), "bad" if venue.trouble else ""),
         PageCell(str(venue.instruments)),
         PageCell(feeds, "bad" if down else "") if feeds else _unknown(context),
         lag,

@@ -8,6 +8,7 @@ from typing import TextIO
 from bot.delivery.pace import NO_LIMITS
 from bot.delivery.sinks import ChatInfo, OneWay, Receipt
 from bot.destination import Destination
+from bot.messages.blocks import NO_BREAK
 from bot.messages.render import Message
 from rules.alerts import Level, Turn
 from streams.text import printable
@@ -48,7 +49,8 @@ class Console(OneWay):
 
     def _text(self, message: Message) -> str:
         time = f"{datetime.fromtimestamp(message.at / 1000, UTC):%Y-%m-%d %H:%M:%S}"
-        first, *rest = (printable(line, None) for line in message.plain.split("\n"))
+        text = message.plain.replace(NO_BREAK, " ")  # a terminal breaks lines where it likes
+        first, *rest = (printable(line, None) for line in text.split("\n"))
         if self._stream.isatty() and not os.environ.get("NO_COLOR"):
             colour = _DIM if message.turn is Turn.CLOSE else _BOLD + _COLOURS[message.level]
             time, first = f"{_DIM}{time}{_RESET}", f"{colour}{first}{_RESET}"

@@ -227,7 +227,7 @@ def test_crypto_is_the_worst_class_for_weeks(weeks: list[RecordedWeek]):
     assert f"against other assets: BTC {moved(PRICE, 'BTC')}" in text
     for name, asset in (("gold", "GOLD"), ("S&P 500", "SP500"), ("Nikkei 225", "NIKKEI225")):
         assert f"{name} {moved(MACRO_PRICE, asset)}" in text
-    assert "BTC the worst, weeks in a row: ≥ 3 (own data" in text
+    assert "BTC the weakest for at least 3 weeks in a row (own data" in text
 
 
 def test_odds_go_from_70_to_30_to_71(weeks: list[RecordedWeek]):
@@ -254,7 +254,7 @@ def test_prices_of_what_is_no_coin(weeks: list[RecordedWeek]):
     share, coin = ends(MACRO_PRICE, "MSTR")[1], ends(PRICE, "BTC")[1]
     mnav = 287.0e6 * share / (649_870 * coin)
     assert known(weeks, 21).endswith(
-        f" · MSTR basic mNAV {mnav:.3g}, ours: 287,000,000 shares (3 Nov), 649,900 BTC (17 Nov)"
+        f" · MSTR basic mNAV {mnav:.3g}, ours: 287M shares (3 Nov), 649,900 BTC (17 Nov)"
         f" (MSTR_SHARES, MSTR_COINS, since {day(FIRST)})"
     )
 
@@ -353,7 +353,7 @@ def test_a_support_that_is_tested_again_and_again(weeks: list[RecordedWeek]):
     shown = ", ".join(f"{pct:+.1f}%" for pct in rebounds)
     assert known(weeks, 19) == (
         f"Supports tested, rebounds: BTC ${level:,.0f} tested 3 times since {day(tests[0])}"
-        f" · {shown}, the middle one {100 * sorted(rebounds)[1] / fall:.0f}% of the fall before"
+        f" · {shown}, a median of {100 * sorted(rebounds)[1] / fall:.0f}% of the fall before"
         f" (own data, since {day(FIRST)})"
     )
 
@@ -383,7 +383,7 @@ def test_what_is_not_seen_before_the_first_day_is_not_claimed(folder: Path):
     is_needed = needed(["BTC"])
     first = [read_week(folder, START - back * WEEK, is_needed) for back in (2, 3, 4, 5)]
     shown = lines(first)
-    assert "weeks in a row: ≥ 1" in shown[2]
+    assert "for at least 1 week in a row" in shown[2]
     assert shown[17].endswith("not available: no week before this one was recorded")
 
 

@@ -218,7 +218,9 @@ def test_each_figure_is_what_a_reader_of_the_numbers_works_out(week: RecordedWee
     assert line(week, "BTC depth").partition(": ")[2] == (
         f"{sum(depth) / len(depth):.0f}% on average, lowest {least:.0f}% on 19 Nov"
     )
-    assert line(week, "BTC realised").endswith(f": {values('volatility_7d_pct', 'BTC')[-1]:.0f}%")
+    assert line(week, "BTC 7-day realised").endswith(
+        f": {values('volatility_7d_pct', 'BTC')[-1]:.0f}%"
+    )
     spot = values(SPARSE, "BTC")
     assert line(week, "BTC spot").endswith(f": {sum(spot) / len(spot):.0f}% on average")
 
@@ -248,7 +250,7 @@ def test_the_market_s_figures_are_too(week: RecordedWeek):
     parts = [100 * sum(x) / len(x) for x in (values(f"regime_{of}", "BTC") for of in STATES)]
     names = " · ".join(f"{of} {share:.2g}%" for of, share in zip(STATES, parts, strict=True))
     assert line(week, "BTC regime").partition(": ")[2] == f"calm {100 - sum(parts):.0f}% · {names}"
-    assert line(week, "Beside it").endswith(f" · SPX {100 * (6_070 / 6_000 - 1):+.1f}%")
+    assert line(week, "Other markets").endswith(f" · SPX {100 * (6_070 / 6_000 - 1):+.1f}%")
     assert line(week, "Watched") == "Watched: 99.7% of the minutes; longest hole 26 min, 18 Nov"
 
 
@@ -275,7 +277,8 @@ def test_crypto_among_other_assets_and_stablecoins(week: RecordedWeek):
     btc, gold = values(PRICE, "BTC"), values(MACRO_PRICE, "GOLD")
     assert line(week, "BTC against other assets") == (
         f"BTC against other assets over the week: BTC {100 * (btc[-1] / btc[0] - 1):+.1f}%"
-        f" · gold {100 * (gold[-1] / gold[0] - 1):+.1f}% · BTC the worst, weeks in a row: ≥ 1"
+        f" · gold {100 * (gold[-1] / gold[0] - 1):+.1f}%"
+        " · BTC the weakest for at least 1 week in a row"
     )
     supply = values(CONTEXT, "list.USDT.supply")
     assert line(week, "Stablecoins") == (
@@ -296,18 +299,18 @@ def test_what_the_rules_reported_is_counted_and_what_came_of_it(week: RecordedWe
 
     drops = sorted([day_later("BTC", 300), day_later("ETH", 2_000), day_later("BTC", 4_000)])
     assert line(week, "oi_drop") == (
-        "oi_drop: 3, of them critical 1; worst -7.5% (BTC, 18 Nov); "
+        "oi_drop: 3, 1 of them critical; worst -7.5% (BTC, 18 Nov); "
         f"price a day later {drops[1]:+.1f}%, median of 3"
     )
     assert line(week, "liq_burst") == (
-        "liq_burst: 1, of them critical 1; worst ≥ $312M (BTC, 22 Nov)"
+        "liq_burst: 1, 1 of them critical; worst ≥ $312M (BTC, 22 Nov)"
     )
     assert line(week, "cascade") == (
-        f"cascade: 1, of them critical 1; price a day later {day_later('BTC', 4_010):+.1f}%, "
+        f"cascade: 1, 1 of them critical; price a day later {day_later('BTC', 4_010):+.1f}%, "
         "median of 1"
     )
     assert line(week, "oi_total_drop") == (
-        "oi_total_drop: 1, of them critical 0; worst -4.0% (market, 18 Nov)"
+        "oi_total_drop: 1, 0 of them critical; worst -4.0% (market, 18 Nov)"
     )
 
 
@@ -322,8 +325,8 @@ def test_the_uptime_of_each_venue_that_was_silent(week: RecordedWeek):
 
 def test_alerts_that_are_not_all_known_say_so(folder: Path):
     week = read_week(folder, START, wanted(["BTC"]))
-    assert line(week, "Reported").endswith("nothing of it was recorded")
-    assert line(week, "Feeds").endswith("nothing of it was recorded")
+    assert line(week, "Reported").endswith("nothing was recorded")
+    assert line(week, "Feeds").endswith("nothing was recorded")
     week.alerts = WeekAlerts(since=START + 2 * DAY)
     assert line(week, "Reported").endswith(": nothing")
     assert line(week, "known from") == "known from 18 Nov on only"
@@ -339,7 +342,7 @@ def test_since_when_funding_has_its_sign(week: RecordedWeek):
     assert line(week, "BTC funding at the end") == (
         f"BTC funding at the end: positive for {hours} h {rest} min, since {day} Nov"
     )
-    assert line(week, "ETH funding at the end").endswith("nothing of it was recorded")
+    assert line(week, "ETH funding at the end").endswith("nothing was recorded")
 
 
 @pytest.mark.parametrize(
@@ -400,10 +403,10 @@ def test_of_two_rows_of_one_minute_the_later_counts(tmp_path: Path):
 
 
 def test_what_is_not_covered_is_said_in_its_place(week: RecordedWeek):
-    nothing = "not covered, nothing of it was recorded"
+    nothing = "not covered, nothing was recorded"
     assert line(week, "ETH funding, settled").endswith(nothing)
     assert line(week, "ETH open interest").endswith(nothing)
-    assert line(week, "ETH realised").endswith(nothing)
+    assert line(week, "ETH 7-day realised").endswith(nothing)
     assert line(week, "ETH spot").endswith("not covered, 29% of the week is known")
     assert "ETH price: $4,000 → $4,350" in line(week, "ETH price")
 
@@ -415,7 +418,7 @@ def test_a_day_that_is_missing_takes_away_what_it_is_needed_for(folder: Path, tm
     week = read_week(tmp_path, START, wanted(["BTC", "ETH"]))
     assert line(week, "BTC price").endswith("not covered, 71% of the week is known")
     assert line(week, "BTC open interest").endswith("not covered, 71% of the week is known")
-    assert line(week, "BTC realised").endswith("not covered, 71% of the week is known")
+    assert line(week, "BTC 7-day realised").endswith("not covered, 71% of the week is known")
     assert line(week, "Liquidations").partition(": ")[2] == (
         "≥ $1.29B on 5 of 7 days; largest day ≥ $720M, 19 Nov"
     )
@@ -439,7 +442,7 @@ def test_a_file_that_is_torn_counts_up_to_there(folder: Path, tmp_path: Path):
 def test_a_week_of_which_nothing_is_there_invents_nothing(tmp_path: Path):
     week = read_week(tmp_path, START, wanted(["BTC"]))
     text = week_report([week], ["BTC"], LANGUAGES["en"], {})
-    assert text.count("not covered, nothing of it was recorded") == 17
+    assert text.count("not covered, nothing was recorded") == 17
     assert text.count("unknown") == 9
     texts = [line.partition(": ")[2] for line in text.splitlines()]
     figures = [line for line in texts if re.search(r"\d[^.]", line) and "unknown" not in line]

@@ -26,8 +26,9 @@ from rules.alerts import Alert, Level
 from streams.bus.connection import Keys
 from streams.clock import wall_ms
 from tests.bot import asked
+from tests.bot.asked import ANN, BOB
 from tests.bot.fake_telegram import TOKEN
-from tests.bot.fake_updates import OPERATORS, FakeUpdates
+from tests.bot.fake_updates import OPERATORS, OTHER_GROUP, FakeUpdates
 from tests.bot.plan.test_planner import alert
 from tests.bot.sinks import Numbered
 from tests.loop_time import loop_time
@@ -75,6 +76,57 @@ async def test_who_subscribes_is_told_and_who_blocks_the_bot_is_dropped(
             assert passed() < 4
     [left] = await store.subscriptions(redis)
     assert left.user == READER
+
+
+PRESSES = (
+    ("why", CHANNEL, 1, BOB, "oi_drop"),
+    ("why", OTHER_GROUP, 1, BOB, "too old"),  # forwarded
+    ("why", CHANNEL, 77, BOB, "too old"),
+    ("chart", OTHER_GROUP, 1, BOB, "too old"),
+    ("mute", CHANNEL, 1, BOB, "only operators"),
+    ("subscribe", CHANNEL, 1, BOB, "our own chat"),
+    ("whatever", CHANNEL, 1, ANN, "not known any more"),
+)
+"""What is pressed, in which chat, under which message, by whom, and what that shows."""
+
+
+async def test_buttons_of_a_post_do_the_same_before_and_after_a_restart(
+    tmp_path: Path, redis: Redis, valkey
+) -> None:
+    async with FakeUpdates() as fake:
+        settings = asked.settings(tmp_path)
+        channel = msgspec.structs.replace(settings.chats[0], buttons=True)
+        settings = msgspec.structs.replace(
+            settings, chats=(channel,), token=Secret(TOKEN), api_url=fake.url,
+            redis_url=Secret(valkey.url),
+        )  # fmt: skip
+
+        async def shown() -> list[str]:
+            presses = [fake.press(data, chat, number, user)
+                       for data, chat, number, user, _ in PRESSES]  # fmt: skip
+            return [(await fake.popup(press)).text for press in presses]
+
+        running = asyncio.create_task(bot_role(settings, valkey.url, lambda: sinks(settings)))
+        await redis.xadd(Keys().alerts, {"a": alerts.encode(fresh(1))})
+        (post,) = await fake.until(1, 60)
+        assert [action for _, action in post.buttons] == ["why", "chart"]
+        before = await shown()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+        while_away = fake.press("mute", CHANNEL, 1, ANN)
+        running = asyncio.create_task(bot_role(settings, valkey.url, lambda: sinks(settings)))
+        assert "press again" in (await fake.popup(while_away)).text
+        after = await shown()
+        for (*_, wanted), *texts in zip(PRESSES, before, after, strict=True):
+            assert all(wanted in text for text in texts), texts
+        assert not await store.silences(redis)
+        twice = [fake.press("mute", CHANNEL, 1, ANN) for _ in range(2)]
+        texts = [(await fake.popup(press)).text for press in twice]
+        assert "oi_drop" in texts[0] and not texts[1]
+        assert len(await store.silences(redis)) == 1
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 def of_funding(number: int) -> Alert:

@@ -103,7 +103,7 @@ def test_what_is_charted_is_what_the_market_shows(tmp_path: Path) -> None:
     assert charted(looked, "BTC") == {
         PRICE: "Price, USD",
         OI: "Open interest in 1h, %",
-        DEPTH: "Depth ±0.25%, % of the last hours",
+        DEPTH: "Depth ±0.25%, of the last hours",
         "liq_10m_musd": "Liquidations in 10 min, M USD",
         "funding_8h_pct": "Funding, % / 8h",
         "funding_predicted_8h_pct": "Predicted funding, % / 8h",

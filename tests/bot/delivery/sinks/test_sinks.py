@@ -333,6 +333,14 @@ async def test_the_console_prints_the_time_in_front_and_a_blank_line_behind():
     assert out.getvalue() == once * 2
 
 
+async def test_the_console_writes_spaces_where_messengers_break_no_line():
+    out = io.StringIO()
+    await Console(out).send(
+        ConsoleOutput(), msgspec.structs.replace(message(), plain="≥\u00a01,500\u00a0萬美元")
+    )
+    assert out.getvalue() == "2026-10-03 08:00:00  ≥ 1,500 萬美元\n\n"
+
+
 async def test_the_console_uses_colour_on_a_terminal_unless_asked_for_none(
     monkeypatch: pytest.MonkeyPatch,
 ):
