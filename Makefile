@@ -99,8 +99,12 @@ AUDIT := build/audit
 audit: $(STAMP) ## known weaknesses in what running needs, of the package index or as ARGS say
 	@test -x $(AUDIT)/bin/pip-audit || { rm -rf $(AUDIT); $(BIN)/python -m venv $(AUDIT); \
 	  $(AUDIT)/bin/python -m pip --quiet --disable-pip-version-check --no-input install pip-audit==2.10.1; }
-	$(AUDIT)/bin/pip-audit -r requirements.lock --require-hashes --disable-pip --strict \
-	  --progress-spinner off $(ARGS)
+	@said=$$($(AUDIT)/bin/pip-audit -r requirements.lock --require-hashes --disable-pip --strict \
+	  --progress-spinner off $(ARGS) 2>&1) && { echo "$$said"; exit 0; }; \
+	case "$$said" in *"not found on PyPI"*) \
+	  echo 'the package index here keeps no list of known weaknesses, so nothing was looked up:' \
+	    'make audit ARGS="-s osv" asks osv.dev' >&2; exit 2;; esac; \
+	echo "$$said" >&2; exit 1
 
 release: $(STAMP) ## commit, tag and build VERSION=x.y.z, after make check; publishes nothing
 	@$(BIN)/python -m tests.gates.release --check "$(VERSION)"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from math import nan
 from pathlib import Path
-from typing import cast
+from typing import NoReturn, cast
 
 _DATA = ("metrics", "bookDepth", "fundingRate", "klines", "markPriceKlines")
 """Folders of the archive, see ``bot/history/files.py``."""
@@ -56,13 +56,52 @@ EXAMPLES = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit: 0 done, 1 failed, 2 something to mend first."""
     whole = parser()
-    options = whole.parse_args(arguments)
+    options, unknown = whole.parse_known_args(arguments)
+    if unknown:
+        whole.refuse(options, unknown)
     if options.command == "completion":
         sys.stdout.write(f"{_completion(whole, options.shell)}\n")
         sys.exit(0)
     from bot.cli import do  # what the commands need takes half a second to import
 
     do(options)
+
+
+class _Parser(argparse.ArgumentParser):
+    """As argparse's own, but what is mistyped is answered with what was probably meant."""
+
+    def _check_value(self, action: argparse.Action, value: str) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        choices = [str(choice) for choice in action.choices]
+        if action.dest == "command":
+            where = "lowtide --help lists all commands"
+            self.error(f'there is no command "{value}"{_meant(value, choices)}: {where}')
+        text = f'must be {_listed(choices)}, not "{value}"{_meant(value, choices)}'
+        raise argparse.ArgumentError(action, text)
+
+    def refuse(self, options: argparse.Namespace, unknown: Sequence[str]) -> NoReturn:
+        """Exit with a sentence on the first word that the command of ``options`` does not know."""
+        word, parser = unknown[0], self._of(options)
+        takes = [option for action in parser._actions for option in action.option_strings]
+        meant = _meant(word.partition("=")[0], takes) if word.startswith("-") else ""
+        parser.error(f'it takes no "{word}"{meant}')
+
+    def _of(self, options: argparse.Namespace) -> argparse.ArgumentParser:
+        """That of the command, or of the one below it."""
+        by_name = {parser.prog: parser for parser in _commands(self)}
+        command = by_name[f"{self.prog} {options.command}"]
+        return by_name.get(f"{command.prog} {getattr(options, 'action', '')}", command)
+
+
+def _meant(word: str, candidates: list[str]) -> str:
+    from bot.meant import did_you_mean
+
+    return did_you_mean(word, candidates)
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 class _Version(argparse.Action):
@@ -99,9 +138,9 @@ def _commands(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
     return inner
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> _Parser:
     """The commands and what each takes."""
-    whole = argparse.ArgumentParser(prog="lowtide", description=_ABOUT)
+    whole = _Parser(prog="lowtide", description=_ABOUT)
     whole.add_argument(
         "--version", action=_Version, nargs=0, help="say the version and the commit, and exit"
     )

@@ -1,4 +1,8 @@
-"""What the commands of the command line do."""
+"""What the commands of the command line do.
+
+What only some of them need is imported where they begin: ``lowtide status`` may be asked each
+minute.
+"""
 
 import argparse
 import asyncio
@@ -16,11 +20,9 @@ import orjson
 import structlog
 from redis.exceptions import RedisError
 
-from bot.config import ConfigError, Settings, load, load_tests, ruletests
+from bot.config import ConfigError, Settings, load, load_tests
 from bot.config.environment import environment, misspelt, open_to_others
-from bot.config.explain import describe, show
 from bot.config.recipients import chats
-from bot.config.reload import Rejected, checked, count, in_short, passed_tests
 from bot.config.schema import json_schema
 from bot.config.source import (
     OWN,
@@ -31,16 +33,11 @@ from bot.config.source import (
     is_shipped,
     tests_file,
 )
+from bot.config.values import count
 from bot.config.values import url as valid_url
-from bot.config.warnings import warnings
-from bot.delivery.sinks.console import Console
 from bot.destination import ConsoleOutput, Service
 from bot.lang import LANGUAGES, unknown_language
 from bot.logs import configure
-from bot.messages.notices import notice_message
-from bot.messages.thread import delivery_message
-from bot.pictures.maker import library_missing
-from bot.plan.planner import Delivery
 from bot.redaction import redact
 from bot.repair import explained
 from streams.bus import connection
@@ -87,6 +84,7 @@ def do(options: argparse.Namespace) -> NoReturn:
 
 
 def _init(options: argparse.Namespace) -> int:
+    from bot.config.reload import checked, in_short
     from bot.init.dialogue import Dialogue
     from bot.init.files import InitError, own_path
 
@@ -142,6 +140,8 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 def _tried(path: Path) -> Settings:
     """The settings of a start, which are tried as those of a running Lowtide are."""
+    from bot.config.reload import Rejected, checked, in_short
+
     try:
         settings, tests = checked(path, os.environ)
     except Rejected as error:
@@ -251,6 +251,9 @@ def _dry(settings: Settings) -> Settings:
 
 
 def _check(settings: Settings) -> None:
+    from bot.config.explain import describe
+    from bot.config.reload import Rejected, passed_tests
+
     try:
         passed = passed_tests(settings)
     except Rejected as error:
@@ -271,6 +274,8 @@ def _check(settings: Settings) -> None:
 
 def _shipped_tests(settings: Settings) -> tuple[int, int]:
     """How many rule tests come with Lowtide, and how many of them do not hold."""
+    from bot.config import ruletests
+
     try:
         outcomes = ruletests.run_all(load_tests(settings), settings)
     except ConfigError as error:
@@ -280,6 +285,9 @@ def _shipped_tests(settings: Settings) -> tuple[int, int]:
 
 def _doubts(settings: Settings) -> list[str]:
     """What is allowed and probably not meant: in the configuration, and around it."""
+    from bot.config.warnings import warnings
+    from bot.pictures.maker import library_missing
+
     folder = home(settings.path)
     names = misspelt(environment(os.environ, folder))
     doubts = warnings(settings) + names + open_to_others(folder, settings.data_dir)
@@ -295,6 +303,8 @@ def _doubts(settings: Settings) -> list[str]:
 
 
 def _show(settings: Settings, asset: str) -> None:
+    from bot.config.explain import show
+
     try:
         print(show(settings, asset))  # noqa: T201
     except ValueError as error:
@@ -322,6 +332,8 @@ def _language(options: argparse.Namespace, settings: Settings) -> str:
 
 
 def _test(settings: Settings) -> int:
+    from bot.config import ruletests
+
     outcomes = ruletests.run_all(load_tests(settings), settings)
     print(ruletests.report(outcomes))  # noqa: T201
     return 0 if all(outcome.passed for outcome in outcomes) else 1
@@ -437,7 +449,7 @@ async def _status(settings: Settings, as_json: bool) -> int:
     url = existing_redis(settings)
     redis = connection.connect(url, "status")
     try:
-        answer = await status.collect(redis)
+        answer = await status.collect_once(redis)
     except (RedisError, OSError, TimeoutError) as error:
         _fail(f"{connection.in_words(error)}: is Lowtide running?", 1)
     finally:
@@ -463,6 +475,10 @@ async def _record(options: argparse.Namespace, settings: Settings) -> int:
 
 
 async def _replay(files: Sequence[Path], settings: Settings) -> int:
+    from bot.delivery.sinks.console import Console
+    from bot.messages.notices import notice_message
+    from bot.messages.thread import delivery_message
+    from bot.plan.planner import Delivery
     from bot.replay import Replay, judged, messages
 
     console, words, posts = Console(), LANGUAGES[settings.language], 0

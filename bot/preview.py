@@ -11,10 +11,10 @@ from statistics import median
 import msgspec
 
 from bot.config import Settings
-from bot.config.values import nearest
 from bot.delivery.sinks.services import Account, apprise_call, request_of
 from bot.destination import Service
 from bot.lang import LANGUAGES
+from bot.meant import nearest
 from bot.messages.render import render
 from bot.messages.voice import topic
 from rules.alerts import (

@@ -1,21 +1,26 @@
 """``lowtide status``: how the roles are doing, from what they write to Redis."""
 
 import asyncio
+import time
 from typing import Any, NamedTuple, cast
 
 import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from bot.config.reload import count
+from bot.config.values import count
 from bot.delivery.post import ChatReport
-from bot.lang import ENGLISH
+from bot.lang import LANGUAGES
 from bot.roles import ENDED_LIFE_S, STATUS_EVERY_S, STATUS_LIFE_S, ended_key
 from streams.bus.connection import ANSWER_S, Keys, parsed, unwritable
+from streams.bus.skew import MOST, ClockError
+from streams.clock import APART
 from streams.events import Ms
-from streams.feed.hub import FeedCount, SilentContract, SocketStatus, VenueStatus
+from streams.feed.status import FeedCount, SilentContract, SocketStatus, VenueStatus
 
 ROLES = ("streams", "rules", "bot")
+
+_ANEW_S, _AGAIN_S = STATUS_EVERY_S + 0.5, 0.25
 
 
 async def collect(redis: Redis) -> dict[str, Any]:
@@ -25,6 +30,21 @@ async def collect(redis: Redis) -> dict[str, Any]:
     """
     async with asyncio.timeout(ANSWER_S):
         return await _collect(redis, Keys())
+
+
+async def collect_once(redis: Redis) -> dict[str, Any]:
+    """``collect`` for who looks but once. A step of the server's clock, as its restart, ends all
+    reports at a time: a role without one is waited for until it would have reported anew.
+
+    Raises as ``collect`` does.
+    """
+    until = time.monotonic() + _ANEW_S
+    while True:
+        answer = await collect(redis)
+        absent = [role for role in ROLES if answer[role] is None and role not in answer["ended"]]
+        if not absent or answer["redis"]["cannot_write"] or time.monotonic() > until:
+            return answer
+        await asyncio.sleep(_AGAIN_S)
 
 
 async def _collect(redis: Redis, keys: Keys) -> dict[str, Any]:
@@ -139,7 +159,7 @@ def _not_running(role: str, status: dict[str, Any]) -> str:
         return f"{role:8} nothing heard for {STATUS_LIFE_S} s, since it cannot report"
     if end is None:
         return f"{role:8} {_unheard(status.get('unheard', {}).get(role))}"
-    ago = f"{ENGLISH.length(end['seconds_ago'] * 1000)} ago"
+    ago = f"{LANGUAGES['en'].length(end['seconds_ago'] * 1000)} ago"
     if not end["reason"]:
         return f"{role:8} not running: it was stopped {ago}"
     return f"{role:8} not running: it ended {ago}: {end['reason']}"
@@ -162,6 +182,24 @@ def _unheard(unheard: Unheard | None) -> str:
     if unheard.before:
         return "reports anew in a moment: Redis was restarted, or its clock stepped"
     return "has not reported yet"
+
+
+def wrong_clock(streams: Any) -> ClockError | None:
+    """How wrong this machine's clock is, by the report of the streams role; None: not known to be.
+
+    A clock that is behind is wrong. One that seems to be ahead may be right: in a crash all
+    exchanges can be late together, though not by as much as ``APART``.
+    """
+    if streams is None:
+        return None
+    error = msgspec.convert(streams.get("clock"), ClockError | None)
+    return None if error is None or 0 <= error.ahead < APART else error
+
+
+def lag_of(socket: SocketStatus, error: ClockError | None) -> Ms | None:
+    """How late the data of a socket are; None where the clock does not tell, by ``error`` or since
+    they would be of long after now."""
+    return None if error is not None or socket.lag_ms < -MOST else max(0, socket.lag_ms)
 
 
 def describe(status: dict[str, Any]) -> str:
@@ -189,8 +227,9 @@ def describe(status: dict[str, Any]) -> str:
         if _age("streams", status):
             lines += ["", f"{status['heard_s']['streams']} s ago it was so:"]
         venues = msgspec.convert(status["streams"]["venues"], list[VenueStatus])
+        error = wrong_clock(status["streams"])
         for venue in venues:
-            lines += ["", *_venue(venue)]
+            lines += ["", *_venue(venue, error)]
     return "\n".join(lines)
 
 
@@ -210,7 +249,7 @@ def _role(role: str, status: dict[str, Any]) -> str:
             return (
                 f"{memory}, {count(status['events'], 'event')} read,"
                 f" {count(status['alerts'], 'alert')},"
-                f" {status['lag_ms']} ms behind"
+                f" {max(0, status['lag_ms'])} ms behind"
             )
         case _:
             return (
@@ -220,7 +259,7 @@ def _role(role: str, status: dict[str, Any]) -> str:
             )
 
 
-def _venue(venue: VenueStatus) -> list[str]:
+def _venue(venue: VenueStatus, error: ClockError | None) -> list[str]:
     if venue.trouble:
         return [f"{venue.title}: cannot be reached: {venue.trouble}"]
     missing = ", ".join(kind.replace("_", " ") for kind in venue.not_available)
@@ -233,7 +272,7 @@ def _venue(venue: VenueStatus) -> list[str]:
         head += f", {count(venue.unknown_contracts, 'contract')} on unknown assets left out"
     feeds = "  " + ", ".join(_feed(kind, count) for kind, count in venue.feeds.items())
     silent = [f"  {silent_contract(contract)}" for contract in venue.silent]
-    return [head, feeds, *silent, *(_socket(socket) for socket in venue.sockets)]
+    return [head, feeds, *silent, *(_socket(socket, error) for socket in venue.sockets)]
 
 
 def silent_contract(contract: SilentContract) -> str:
@@ -250,7 +289,7 @@ def _feed(kind: str, count: FeedCount) -> str:
     return f"{name} up" if not count.down else f"{name} {count.up} up, {count.down} down"
 
 
-def _socket(socket: SocketStatus) -> str:
+def _socket(socket: SocketStatus, error: ClockError | None) -> str:
     state = "up" if socket.ready else "incomplete" if socket.connected else "down"
     books = f", books {socket.books_live}/{socket.books}" if socket.books else ""
     faults = ", ".join(
@@ -265,7 +304,8 @@ def _socket(socket: SocketStatus) -> str:
         if count
     )
     line = f"  {socket.name:24} {state:10} {socket.frames_per_s:7.1f} frames/s"
-    line += f"  lag {socket.lag_ms} ms{books}"
+    lag_ms = lag_of(socket, error)
+    line += f"  lag {'unknown' if lag_ms is None else f'{lag_ms} ms'}{books}"
     if faults:
         line += f", {faults}"
     return line + (f": {socket.reason}" if state == "down" and socket.reason else "")

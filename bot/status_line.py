@@ -20,7 +20,7 @@ from rules.metrics import logged
 from rules.snapshot import Standing
 from streams.bus.connection import connect, in_words
 from streams.events import Ms
-from streams.feed.hub import VenueStatus
+from streams.feed.status import VenueStatus
 from streams.text import printable
 
 EVERY_S = 1.0

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import msgspec
 
 from bot.config import Settings
-from bot.config.reload import count
+from bot.config.values import count
 from bot.roles.streams import places
 from rules.verify import INTERVALS, Agreement, CheckRow, Verification
 from streams.clock import Clock, WallClock

@@ -1,14 +1,17 @@
 """What released versions saved, as fixtures: ``python -m tests.released FOLDER`` writes them anew.
 
 Run by the version whose format is to be kept, from its root, with this file put beside its tests.
-The names say the version of the format: ``engine-2.bin`` is ``rules.state.VERSION`` 2. A fixture is
-never written anew by later code: what it shows is that later code can read it.
+The names say the version of the format: ``engine-2.bin`` is ``rules.state.VERSION`` 2, and
+``metrics-2.bin`` a metric log of the same version of Lowtide. A fixture is never written anew by
+later code: what it shows is that later code can read it.
 """
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -66,18 +69,58 @@ def story() -> Iterator[AnyEvent]:
         yield Tick(seen=seen)
 
 
-def _engine() -> bytes:
+class WrittenLog(NamedTuple):
+    """A metric log, and what a released version put into it."""
+
+    name: str
+    """Of its file: the day."""
+    content: bytes
+    columns: list[tuple[str, str, str, str]]
+    """Metric, asset, instrument and field of each number of a row."""
+    rows: list[tuple[int, list[float | None]]]
+    """Minutes since the epoch, each with its numbers, of single precision; None: unknown."""
+
+
+def _engine(folder: Path) -> tuple[bytes, WrittenLog]:
+    """The dump after ``story``, and the metric log of its last hours, which is in ``folder``."""
     # imported where they are used: earlier versions have other names
     from bot.config import load
+    from bot.metriclog import MetricLog
     from rules.engine import Engine
+
+    rows: list[tuple[int, Mapping[tuple[str, str, str, str], float]]] = []
+
+    class KeptLog(MetricLog):
+        def _append(self, path, minute, row):
+            rows.append((minute, row))
+            super()._append(path, minute, row)
 
     settings = load(Path("config.toml"), {})
     venues = [getattr(venue, "name", venue) for venue in settings.venues]
     composites = getattr(settings, "composites", None)
     engine = Engine(settings.rules, venues, *([] if composites is None else [composites]))
+    log = KeptLog(folder, 400 * DAY, 1_000)
     for event in story():
         engine.feed(event)
-    return engine.dump()
+        if isinstance(event, Tick) and event.seen >= START and log.due(event.seen):
+            log.write(event.seen, engine.observed())
+    columns = [*dict.fromkeys(tuple(column) for _, row in rows for column in row)]
+    numbers = [(minute, [_single(row.get(column)) for column in columns]) for minute, row in rows]
+    (path,) = folder.iterdir()
+    return engine.dump(), WrittenLog(path.name, path.read_bytes(), columns, numbers)
+
+
+def written_log(version: int) -> WrittenLog:
+    """The fixture of that version."""
+    import zlib
+
+    packed = (FOLDER / f"metrics-{version}.bin").read_bytes()
+    return msgspec.msgpack.decode(zlib.decompress(packed), type=WrittenLog)
+
+
+def _single(number: float | None) -> float | None:
+    """As a log keeps it; one that it does not have is NaN there."""
+    return None if number is None or number != number else array("f", [number])[0]
 
 
 def _alerts() -> list[object]:
@@ -132,9 +175,11 @@ async def _outbox() -> bytes:
 def _write(folder: Path) -> None:
     import zlib
 
-    dump = _engine()
+    dump, log = _engine(folder / "metrics")
     version = msgspec.msgpack.decode(dump)[0]
     (folder / f"engine-{version}.bin").write_bytes(zlib.compress(dump, 9))
+    packed = zlib.compress(msgspec.msgpack.encode(log), 9)
+    (folder / f"metrics-{version}.bin").write_bytes(packed)
     if version > 1:
         (folder / "outbox-1.bin").write_bytes(zlib.compress(asyncio.run(_outbox()), 9))
 

@@ -23,7 +23,7 @@ from bot.backtest.tune import in_words as proposals_in_words
 from bot.backtest.tune import write as write_levels
 from bot.config import Settings, load
 from bot.config.source import own_file
-from bot.config.values import did_you_mean
+from bot.meant import did_you_mean
 from rules.metrics import asked_by
 from rules.rule import Rule
 from streams.events import Ms

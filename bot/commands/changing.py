@@ -10,9 +10,9 @@ from bot.commands.market import not_watched
 from bot.commands.parsing import SPECS, Command, asset_of, usage
 from bot.config.markets import looks_like_asset
 from bot.config.recipients import operators_language, rule_names
-from bot.config.values import nearest
 from bot.lang import LANGUAGES
 from bot.lang.words import PhraseError, Words
+from bot.meant import nearest
 from bot.messages.voice import Html, say, time
 from bot.plan.silences import (
     ANY,

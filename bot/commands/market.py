@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from bot.commands.context import Answer, Context, VenueReport, only
 from bot.commands.parsing import Command, asset_of
-from bot.config.values import nearest
 from bot.lang import numbers
+from bot.meant import nearest
 from bot.messages.facts import fact_lines
 from bot.messages.headline import (
     amount,

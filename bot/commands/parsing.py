@@ -7,7 +7,7 @@ from unicodedata import normalize
 
 import msgspec
 
-from bot.config.values import nearest
+from bot.meant import nearest
 from streams.coins import present_name
 from streams.text import printable
 

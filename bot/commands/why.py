@@ -20,8 +20,9 @@ from bot.config.explain import (
     origin_of_when,
 )
 from bot.config.recipients import chats
-from bot.config.values import LEVELS, nearest
+from bot.config.values import LEVELS
 from bot.delivery.fate import AlertFate
+from bot.meant import nearest
 from bot.messages.facts import fact_lines
 from bot.messages.headline import amount, cause_in_words, opinion
 from bot.messages.render import MARKS, OVER

@@ -61,9 +61,10 @@ from bot.config.source import (
     with_sectors,
 )
 from bot.config.testfile import Known, RuleTest, rule_tests
-from bot.config.values import did_you_mean, redis_url, shown
+from bot.config.values import redis_url, shown
 from bot.config.web import WEB_TOKEN, web_problems
 from bot.lang import LANGUAGES
+from bot.meant import did_you_mean
 from bot.redaction import register, register_address, register_login, register_token
 from rules.alerts import Level
 from rules.composite import Composite

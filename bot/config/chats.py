@@ -6,9 +6,10 @@ import msgspec
 
 from bot.config.markets import Problem, Tiers, looks_like_asset
 from bot.config.schema import TIERS, ChatTable, File, WantedTable
-from bot.config.values import did_you_mean, shown
+from bot.config.values import shown
 from bot.destination import place_key
 from bot.lang import unknown_language
+from bot.meant import did_you_mean
 from bot.plan.planner import DailyTime, Pictures, Quiet, WeeklyTime
 from rules.alerts import ALL, Level
 

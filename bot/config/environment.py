@@ -11,7 +11,7 @@ from dotenv.parser import Binding, parse_stream
 
 from bot.config.errors import ConfigError
 from bot.config.messengers import MESSENGER_SECRET
-from bot.config.values import nearest
+from bot.meant import nearest
 from streams.proxies import VARIABLES
 
 SECRETS = ("TELEGRAM_BOT_TOKEN", "REDIS_URL", "LOWTIDE_WEBHOOK_SECRET", "LOWTIDE_WEB_TOKEN")

@@ -16,7 +16,8 @@ from bot.config.markets import Problem, looks_like_asset
 from bot.config.rules import MARKS
 from bot.config.schema import ALL, COMPOSITES, ROWS, TIERS, keys_at
 from bot.config.source import KeyPath, Source
-from bot.config.values import did_you_mean, shown
+from bot.config.values import shown
+from bot.meant import did_you_mean
 from bot.redaction import TOKEN, redact
 
 _TOML_PLACE = re.compile(r" \(at line (\d+), column (\d+)\)$")

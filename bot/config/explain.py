@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 from bot.config import Settings
 from bot.config.chats import ChatSettings, OperatorSettings, Wanted
 from bot.config.messengers import MessengerSettings
-from bot.config.values import LEVELS, did_you_mean, shown_redis_url
+from bot.config.values import LEVELS, shown_redis_url
 from bot.destination import Service, takes_pictures
 from bot.lang import ENGLISH
 from bot.lang.words import Words
+from bot.meant import did_you_mean
 from bot.messages.voice import title
 from bot.plan.planner import WEEKDAYS, DailyTime, Quiet, WeeklyTime
 from rules.alerts import ALL, Level

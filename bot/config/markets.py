@@ -8,7 +8,8 @@ from unicodedata import normalize
 import msgspec
 
 from bot.config.schema import ALL, TIERS, MarketsTable, keys_at
-from bot.config.values import did_you_mean, shown
+from bot.config.values import shown
+from bot.meant import did_you_mean
 from streams.coins import present_name
 from streams.venues.wire import coin_of
 

@@ -17,7 +17,7 @@ import msgspec
 from bot.config import ConfigError, Settings, load, own_tests, ruletests
 from bot.config.environment import environment
 from bot.config.source import SECTORS, SHIPPED, home, tests_file
-from bot.config.values import shown
+from bot.config.values import count, shown
 from bot.config.warnings import warnings
 
 EVERY_S = 2.0
@@ -155,14 +155,10 @@ def _fixed(settings: Settings) -> dict[str, tuple[object, ...]]:
 
 
 def in_short(settings: Settings, tests: int) -> str:
-    """``local.toml, 12 rules, 3 rule tests passed``."""
+    """``local.toml, 12 rules, 3 rule tests passed``; of tests, if there are any."""
     rules = len(settings.rules) + len(settings.composites)
-    return f"{settings.path.name}, {count(rules, 'rule')}, {count(tests, 'rule test')} passed"
-
-
-def count(number: int, what: str) -> str:
-    """``1 rule``, ``2 rules``, ``1,000 rules``."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    passed = f", {count(tests, 'rule test')} passed" if tests else ""
+    return f"{settings.path.name}, {count(rules, 'rule')}{passed}"
 
 
 def change_summary(

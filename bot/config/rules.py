@@ -23,7 +23,8 @@ from bot.config.schema import (
     WindowTable,
 )
 from bot.config.sectors import baskets_of
-from bot.config.values import LEVELS, Hold, did_you_mean
+from bot.config.values import LEVELS, Hold
+from bot.meant import did_you_mean
 from rules.alerts import ALL as MARKET
 from rules.alerts import Level
 from rules.composite import Composite

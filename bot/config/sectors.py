@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 
 from bot.config.markets import Problem, asset_problem
 from bot.config.schema import SectorTable
-from bot.config.values import did_you_mean
+from bot.meant import did_you_mean
 from rules.metrics import metric
 from rules.metrics.sector import MARKET, NAME, SectorMetric
 from rules.sectors import LEAST_COINS, Basket

@@ -8,7 +8,8 @@ from bot.config.markets import Problem
 from bot.config.rules import families
 from bot.config.schema import TestTable
 from bot.config.source import KeyPath, Source
-from bot.config.values import Expected, Values, did_you_mean
+from bot.config.values import Expected, Values
+from bot.meant import did_you_mean
 from rules.alerts import ALL
 from rules.composite import Composite
 from rules.metrics import cause_asked_by

@@ -12,13 +12,13 @@ if the cool-down keeps it from being posted.
 
 import math
 import re
-from difflib import get_close_matches
 from typing import cast
 from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
 
 from bot.destination import Service
+from bot.meant import did_you_mean
 from bot.plan.planner import GROUP_WAIT, WEEKDAYS, DailyTime, Quiet, WeeklyTime
 from rules.alerts import Cause, Level, Turn
 from rules.rule import Comparison, When
@@ -60,17 +60,9 @@ def shown(value: object) -> str:
     return text if len(text) <= 40 else text[:39] + "…"
 
 
-def nearest(word: str, candidates: list[str], cutoff: float = 0.6) -> str | None:
-    """The candidate that ``word`` was probably meant to be, whatever its case."""
-    folded = {candidate.casefold(): candidate for candidate in candidates}
-    close = get_close_matches(word.casefold(), list(folded), n=1, cutoff=cutoff)
-    return folded[close[0]] if close else None
-
-
-def did_you_mean(word: str, candidates: list[str]) -> str:
-    """`` (did you mean "…"?)``, or nothing if no candidate is near."""
-    near = nearest(word, candidates)
-    return f' (did you mean "{near}"?)' if near else ""
+def count(number: int, what: str) -> str:
+    """``1 rule``, ``2 rules``, ``1,000 rules``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def duration(value: object) -> Ms:

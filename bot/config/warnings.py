@@ -8,8 +8,9 @@ from bot.config import Settings
 from bot.config.explain import rule_path
 from bot.config.markets import contract_problem, looks_like_asset
 from bot.config.rules import families
-from bot.config.values import LEVELS, did_you_mean
+from bot.config.values import LEVELS
 from bot.destination import place_key
+from bot.meant import did_you_mean
 from rules.composite import Composite
 from rules.metric import Metric
 from rules.metrics import cause_asked_by, metric, of_spot

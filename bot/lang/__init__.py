@@ -61,5 +61,12 @@ def unknown_language(name: str, shown: str) -> str:
     return f"unknown language {shown}{meant}: choose from {', '.join(LANGUAGES)}"
 
 
-ENGLISH = LANGUAGES["en"]
+ENGLISH: Words
 """What is for the terminal and the log is in English."""
+
+
+def __getattr__(name: str) -> Words:
+    """``ENGLISH`` too is read when it is first asked for: that is a tenth of a second."""
+    if name == "ENGLISH":
+        return LANGUAGES["en"]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -538,6 +538,8 @@ def _depth_facts(voice: Voice, facts: DepthFacts) -> list[Html]:
 
 def _liq_facts(voice: Voice, facts: LiquidationFacts) -> list[Html]:
     words = voice.words
+    if not facts.orders:  # the first line says so
+        return [voice.price(), *_incomplete(voice, facts)]
     share = Html()
     if facts.oi_pct:
         pct, left_out = numbers.share(facts.oi_pct), without(voice, facts.oi_not_added)

@@ -65,6 +65,10 @@ def head(voice: Voice) -> Html:
     alert = voice.alert
     values = {"asset": alert.asset, "level": voice.say(f"level.{alert.level.value}")}
     facts = alert.facts
+    if voice.topic == "liq" and alert.value == 0:  # that it is ≥ $0 says nothing
+        of = "close" if alert.turn is Turn.CLOSE else "open"
+        window = window_of(voice.words, facts, "window.quiet")
+        return voice.say(f"liq.{of}_none", asset=alert.asset, window=window)
     if isinstance(facts, MarketCapFacts) and facts.crossing and _is_crossing(alert):
         return voice.say(f"round.{alert.turn}", **(values | _round(voice, facts, facts.crossing)))
     if isinstance(facts, SupportFacts) and (facts.lost or alert.turn is Turn.CLOSE):
@@ -89,12 +93,6 @@ def window_of(words: Words, facts: Facts | None, key: str = "window") -> Html:
     return say(words, key, window=words.window(ms)) if ms else Html()
 
 
-def liquidations_over(voice: Voice) -> Html:
-    """The first line of an end at which nothing is liquidated any more."""
-    window = window_of(voice.words, voice.alert.facts, "window.quiet")
-    return voice.say("liq.close_none", asset=voice.alert.asset, window=window)
-
-
 def amount(words: Words, of: str, value: float, unit: str) -> str:
     """A value of the topic ``of`` in as few words as can be."""
     match of:
@@ -113,7 +111,7 @@ def amount(words: Words, of: str, value: float, unit: str) -> str:
         case "structure" if unit in (volatility.UNIT, spot.SHARE_UNIT, spot.DEPTH_UNIT):
             return f"{numbers.share(value)}%"
         case "structure" if unit == liquidation_day.UNIT:
-            return at_least(words, value * 1e6) if value > 0 else str(say(words, "liq.none"))
+            return at_least(words, value * 1e6)
         case "structure" if unit == dispersion.UNIT:
             return f"{numbers.trimmed(value, 2)}%"
         case "structure" if unit in (market_cap.ROUNDS_UNIT, support.UNIT):
@@ -126,16 +124,16 @@ def amount(words: Words, of: str, value: float, unit: str) -> str:
             return f"{numbers.change(value)}%"
         case "structure" if unit == correlation.UNIT:
             return numbers.trimmed(value, 2)
-        case "liq" if value > 0:
-            return at_least(words, value * 1e6)
         case "liq":
-            return str(say(words, "liq.none"))
+            return at_least(words, value * 1e6)
         case _:
             return f"{numbers.trimmed(value, 4)} {unit}"
 
 
 def at_least(words: Words, usd: float) -> str:
-    """``≥ $64.2M``: a lower bound."""
+    """``≥ $64.2M``: a lower bound; that of nothing says nothing: ``none reported``."""
+    if usd < 1:
+        return str(say(words, "liq.none"))
     return str(say(words, "liq.amount", usd=words.usd_at_least(usd)))
 
 

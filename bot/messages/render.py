@@ -23,7 +23,6 @@ from bot.messages.headline import (
     amount,
     extreme,
     head,
-    liquidations_over,
     opinion,
     parts,
     regime_in_words,
@@ -224,9 +223,7 @@ def _facts(voice: Voice, held: int) -> list[Html]:
 
 def _close(voice: Voice) -> Html:
     """One line: where it is now, how long it lasted, how far it went."""
-    alert = voice.alert
-    first = liquidations_over(voice) if voice.topic == "liq" and alert.value == 0 else head(voice)
-    return voice.sentences(f"{OVER} {first}", _lasted(voice), *missing(voice))
+    return voice.sentences(f"{OVER} {head(voice)}", _lasted(voice), *missing(voice))
 
 
 def _lasted(voice: Voice) -> Html:

@@ -18,6 +18,8 @@ from streams.bus.lease import Lease, LeaseLost
 
 STATUS_EVERY_S = 5.0
 STATUS_LIFE_S = 30
+NO_TICK_S = 30.0
+"""Without a Tick for so long the rules do not go on, and operators are told."""
 
 _CLOSE_S = 0.2
 _REASON = 300

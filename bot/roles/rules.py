@@ -16,7 +16,7 @@ from bot.config import Settings
 from bot.config.reload import ConfigWatch, Rejected, change_summary, checked, in_short, on_sighup
 from bot.messages.notices import config_notice, redis_notice, state_notice
 from bot.metriclog import MetricLog
-from bot.roles import report, role, rss_mb
+from bot.roles import NO_TICK_S, report, role, rss_mb
 from rules import alerts
 from rules.alerts import AlertOrNotice
 from rules.engine import Engine
@@ -30,7 +30,6 @@ from streams.events import AnyEvent, Ms, Tick, decode
 log = structlog.get_logger()
 
 SAVE_EVERY_S = 60.0
-NO_TICK_S = 30.0
 _HELD_UP: Ms = 5_000
 """A Tick so long before the present was made before its role or Redis stood still."""
 

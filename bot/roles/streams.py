@@ -19,9 +19,10 @@ from streams.bus.skew import ClockError
 from streams.bus.writer import FLUSH_S, Writer
 from streams.clock import Clock, WallClock
 from streams.events import Ms
-from streams.feed.hub import Hub, VenueAddress, VenueStatus
+from streams.feed.hub import Hub, VenueAddress
 from streams.feed.liquidations import KEPT_MS
 from streams.feed.sources import SourceAddress, SourceClient, SourceStatus
+from streams.feed.status import VenueStatus
 from streams.sources import SOURCES
 from streams.sources.series import OwnSeriesSource
 from streams.venues import VENUES

@@ -14,11 +14,12 @@ from prometheus_client.registry import Collector
 
 from bot import __version__
 from bot.delivery.post import ChatReport
-from bot.status import ROLES
+from bot.status import ROLES, lag_of, wrong_clock
 from bot.web.readiness import ReadinessCheck
 from rules.alerts import Level
 from rules.snapshot import OpenEpisodes
-from streams.feed.hub import SocketStatus, VenueStatus
+from streams.bus.skew import ClockError
+from streams.feed.status import SocketStatus, VenueStatus
 
 _OUTCOMES = ("sent", "edited", "put_off", "uncertain", "arrived", "lost", "resent", "doubles",
              "refused")  # fmt: skip
@@ -103,7 +104,12 @@ def _streams(streams: Mapping[str, Any]) -> list[Metric]:
     written.add_metric([], streams["written"])
     waiting = _gauge("lowtide_events_waiting", "events that wait for Redis")
     waiting.add_metric([], streams["waiting"])
-    return [written, waiting, *_venues(venues), *_sockets(venues, streams["seen"])]
+    return [
+        written,
+        waiting,
+        *_venues(venues),
+        *_sockets(venues, streams["seen"], wrong_clock(streams)),
+    ]
 
 
 def _venues(venues: Sequence[VenueStatus]) -> list[Metric]:
@@ -139,7 +145,7 @@ _COUNTED: Mapping[str, tuple[str, str]] = {
 """Counter of each socket → its field in SocketStatus, and what it counts."""
 
 
-def _sockets(venues: Sequence[VenueStatus], now: int) -> list[Metric]:
+def _sockets(venues: Sequence[VenueStatus], now: int, clock: ClockError | None) -> list[Metric]:
     labels = ("venue", "socket")
     up = _gauge("lowtide_socket_up", "1 if all that was asked for comes", *labels)
     lag = _gauge("lowtide_socket_lag_seconds", "how late the venue's data are here", *labels)
@@ -150,7 +156,8 @@ def _sockets(venues: Sequence[VenueStatus], now: int) -> list[Metric]:
         for socket in venue.sockets:
             at = [venue.name, socket.name]
             up.add_metric(at, socket.ready)
-            lag.add_metric(at, socket.lag_ms / 1000)
+            if (lag_ms := lag_of(socket, clock)) is not None:
+                lag.add_metric(at, lag_ms / 1000)
             if socket.last_data:
                 age.add_metric(at, max(0, now - socket.last_data) / 1000)
             books.add_metric([*at, "live"], socket.books_live)

@@ -33,15 +33,17 @@ from bot.messages.headline import amount, extreme, head, metric_name
 from bot.messages.voice import Voice, say, title, topic
 from bot.redaction import public
 from bot.roles.bot import BotStatus
+from bot.status import lag_of, wrong_clock
 from bot.web.readiness import ReadinessCheck
 from rules.alerts import ALL, Alert, Level, Turn
 from rules.metrics import metric
 from rules.metrics.depth import DepthMetric
 from rules.rule import Rule
 from rules.snapshot import PRICE, OpenEpisodes, Standing, Value
+from streams.bus.skew import ClockError
 from streams.durations import DAY, HOUR
 from streams.events import Ms
-from streams.feed.hub import FeedCount, VenueStatus
+from streams.feed.status import FeedCount, VenueStatus
 
 Tone = Literal["", "watch", "alert", "critical", "over", "dim", "bad", "good"]
 """How a cell looks; never the only place where something is said."""
@@ -416,7 +418,8 @@ def _feeds(of: PageInput, context: Context) -> PageTable:
     rows: list[tuple[PageCell, ...]] = []
     if streams is not None:
         venues = msgspec.convert(streams["venues"], list[VenueStatus])
-        rows = [_venue(venue, cast("Ms", streams["seen"]), context) for venue in venues]
+        clock, seen = wrong_clock(streams), cast("Ms", streams["seen"])
+        rows = [_venue(venue, seen, clock, context) for venue in venues]
     return PageTable(
         name="feeds",
         title=_say(context, "page.feeds"),
@@ -428,11 +431,15 @@ def _feeds(of: PageInput, context: Context) -> PageTable:
     )  # fmt: skip
 
 
-def _venue(venue: VenueStatus, seen: Ms, context: Context) -> tuple[PageCell, ...]:
+def _venue(
+    venue: VenueStatus, seen: Ms, clock: ClockError | None, context: Context
+) -> tuple[PageCell, ...]:
     heard = [socket for socket in venue.sockets if socket.last_data]
     lag = heard_at = _unknown(context)
+    lags = [ms for socket in heard if (ms := lag_of(socket, clock)) is not None]
+    if lags:
+        lag = PageCell(f"{max(0, *lags):,} ms")
     if heard:
-        lag = PageCell(f"{max(socket.lag_ms for socket in heard):,} ms")
         age = max(0, seen - max(socket.last_data for socket in heard))
         text = _say(context, "page.now")
         if age >= 1000:

@@ -11,13 +11,12 @@ from typing import Any, cast
 import msgspec
 
 from bot.redaction import public
-from bot.roles.rules import NO_TICK_S
-from bot.status import faults, silent_contract
-from streams.bus.skew import ClockError
-from streams.clock import APART
+from bot.roles import NO_TICK_S
+from bot.status import faults, silent_contract, wrong_clock
+from streams.bus.skew import clock_words
 from streams.durations import MINUTE, SECOND
-from streams.events import Ms, length_in_words
-from streams.feed.hub import VenueStatus
+from streams.events import Ms
+from streams.feed.status import VenueStatus
 
 SILENT: Ms = 45 * SECOND
 """A venue of which nothing has come for so long is not heard. Operators are told then as well: its
@@ -91,21 +90,13 @@ def _no_tick(rules: Any) -> list[str]:
 
 
 def _wrong_clock(streams: Any) -> list[str]:
-    """A clock that is behind is wrong. One that seems to be ahead may be right: in a crash all
-    exchanges can be late together, though not by as much as ``APART``."""
-    if streams is None:
+    error = wrong_clock(streams)
+    if error is None:
         return []
-    error = msgspec.convert(streams.get("clock"), ClockError | None)
-    if error is None or 0 <= error.ahead < APART:
-        return []
-    where = "ahead of" if error.ahead > 0 else "behind"
-    off = f"this machine's clock is {length_in_words(abs(error.ahead))} {where}"
-    if len(error.venues) == 1:
-        venues = msgspec.convert(streams["venues"], list[VenueStatus])
-        titles = {venue.name: venue.title for venue in venues}
-        only = titles.get(error.venues[0], error.venues[0])
-        return [f"{off} that of {only}, the only exchange heard: set the one that is wrong"]
-    return [f"{off} the exchanges': set it, by NTP for example"]
+    venues = msgspec.convert(streams["venues"], list[VenueStatus])
+    titles = {venue.name: venue.title for venue in venues}
+    heard = [titles.get(name, name) for name in error.venues]
+    return [f"this machine's clock is {clock_words(error.ahead, heard)}"]
 
 
 def _telegram(bot: Any) -> list[str]:

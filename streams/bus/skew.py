@@ -8,7 +8,7 @@ must be so twice in a row. What is said again, because nothing has changed, has 
 does not count.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -99,7 +99,7 @@ class Skew:
             return []
         ours = middle_lateness(late.values())
         self._error = ClockError(ahead=ours, venues=sorted(late))
-        faults = self._judge(_OURS, ours, now, _our_words(ours, [*late]))
+        faults = self._judge(_OURS, ours, now, clock_words(ours, [*late]))
         for venue, ms in late.items():
             faults += self._judge(venue, ms - ours, now, _venue_words(ms - ours))
         return faults
@@ -143,12 +143,26 @@ def stepped_since(before: Mapping[str, Ms], now: Mapping[str, Ms]) -> Ms | None:
     return middle_lateness(shifts) if shifts else None
 
 
-def _our_words(ahead: Ms, venues: list[str]) -> str:
-    length = length_in_words(abs(ahead))
-    whose = "the venues'" if len(venues) > 1 else f"that of {venues[0]}, the only one heard"
+def clock_words(ahead: Ms, venues: Sequence[str]) -> str:
+    """How far our clock is ahead of the exchanges' (negative: behind), and what to do; ``venues``:
+    the names of those that say so. Wherever it is told, it is told like this."""
+    length, only = length_in_words(abs(ahead)), venues[0]
+    if len(venues) > 1:
+        if ahead < 0:
+            return (
+                f"{length} behind the exchanges';"
+                " set it, by NTP for example: timedatectl set-ntp true"
+            )
+        return (
+            f"{length} ahead of the exchanges', unless everything arrives so late;"
+            " set it, by NTP for example: timedatectl set-ntp true"
+        )
     if ahead < 0:
-        return f"{length} behind {whose}"
-    return f"{length} ahead of {whose}, unless everything arrives so late"
+        return f"{length} behind that of {only}, the only one heard; set the one that is wrong"
+    return (
+        f"{length} ahead of that of {only}, the only one heard, unless everything arrives so late;"
+        " set the one that is wrong"
+    )
 
 
 def _venue_words(behind: Ms) -> str:

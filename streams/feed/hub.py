@@ -21,6 +21,7 @@ from streams.feed.backfill import Known
 from streams.feed.client import VenueClient
 from streams.feed.selection import Markets, choose_assets, unlisted, wants
 from streams.feed.socket import Socket
+from streams.feed.status import FeedCount, SilentContract, SocketStatus, VenueStatus
 from streams.proxies import NO_PROXIES, Proxies
 from streams.text import printable
 from streams.venue import Venue
@@ -38,88 +39,6 @@ class VenueAddress(msgspec.Struct, frozen=True, kw_only=True):
     rest: str | None = None
     proxies: Proxies = NO_PROXIES
     leave_out: tuple[str, ...] = ()
-
-
-class SocketStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One socket: its feeds, and what it has done since the role started.
-
-    What has no words here is a count of ``streams.feed.actions.Stats``.
-    """
-
-    name: str
-    """As in ``Subscription``."""
-    kinds: list[str]
-    """The kinds of events that it brings."""
-    connected: bool
-    ready: bool
-    """All its feeds are up."""
-    reason: str
-    """Why it is not ready, "" if it is."""
-    frames: int
-    frames_per_s: float
-    """Since the status before this one."""
-    events: int
-    lag_ms: int
-    """How late the venue's data are here, of the last frame that has a time."""
-    last_data: Ms
-    """When data came last, by our clock; 0: none came."""
-    connects: int
-    gaps: int
-    resyncs: int
-    duplicates: int
-    dropped: int
-    unreadable_rows: int = 0
-    refused: int
-    books_live: int
-    """Order books that are complete now, of ``books``."""
-    books: int
-
-
-class FeedCount(msgspec.Struct, frozen=True, kw_only=True):
-    """How many feeds of one kind are up, and how many are down. Both 0: no data yet."""
-
-    up: int
-    down: int
-
-
-class SilentContract(msgspec.Struct, frozen=True, kw_only=True):
-    """A contract of which not everything comes."""
-
-    symbol: str
-    kinds: list[str]
-    """What does not come."""
-    since: Ms
-    """Since when at least one of them has not."""
-    reason: str
-    """Why, "" if that is unknown."""
-
-
-class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One venue."""
-
-    name: str
-    title: str
-    """Its name for people."""
-    trouble: str
-    """Why it cannot be listened to, "" if it can."""
-    instruments: int
-    """How many are listened to."""
-    refused_names: int
-    """Instruments left out since their names cannot be shown."""
-    unknown_contracts: int = 0
-    """Contracts left out since nobody knows on what they are."""
-    feeds: dict[str, FeedCount]
-    """By kind; a feed that brings all instruments together counts as one."""
-    silent: list[SilentContract] = []
-    """Those of assets that the configuration names."""
-    not_available: list[str]
-    """The kinds that the venue does not have."""
-    sides_known: bool = True
-    """False: nobody knows whether its open interest counts one side or both: percentages only."""
-    requests: int
-    requests_failed: int
-    """REST requests since the start."""
-    sockets: list[SocketStatus]
 
 
 class Hub:
@@ -148,8 +67,8 @@ class Hub:
             for place in places
         ]
         self._publish = publish
-        self._feeds: dict[str, dict[tuple[Kind, str], FeedState]] = {}
-        """The state with which each feed went up or down last."""
+        self._feeds: dict[str, dict[tuple[Kind, str], tuple[FeedState, Ms]]] = {}
+        """The state with which each feed went up or down last, and when by the steady clock."""
         self._markets = markets
         self._listed: dict[str, Sequence[Instrument]] = {}
         self._all_listed = asyncio.Event()
@@ -187,8 +106,8 @@ class Hub:
         if isinstance(event, FeedState):
             feeds = self._feeds.setdefault(event.venue, {})
             before = feeds.get((event.kind, event.symbol))
-            if before is None or before.up is not event.up:
-                feeds[event.kind, event.symbol] = event
+            if before is None or before[0].up is not event.up:
+                feeds[event.kind, event.symbol] = event, self._now()
         self._publish(event)
 
     def _take_listing(self, venue: str, instruments: Sequence[Instrument]) -> None:
@@ -249,7 +168,7 @@ class Hub:
     def _feed_count(self, client: VenueClient, kind: Kind) -> FeedCount:
         watched = {"*", *client.watched}
         feeds = self._feeds.get(client.venue.SPEC.name, {})
-        states = [s.up for feed, s in feeds.items() if feed[0] is kind and feed[1] in watched]
+        states = [s.up for feed, (s, _) in feeds.items() if feed[0] is kind and feed[1] in watched]
         return FeedCount(up=sum(states), down=len(states) - sum(states))
 
     def _silent(self, client: VenueClient) -> list[SilentContract]:
@@ -257,14 +176,14 @@ class Hub:
         silent: list[SilentContract] = []
         for instrument in client.watched_of(self._markets.named):
             states = [feeds.get((kind, instrument.symbol)) for kind in Kind]
-            down = [state for state in states if state is not None and not state.up]
+            down = [state for state in states if state is not None and not state[0].up]
             if down:
                 silent.append(
                     SilentContract(
                         symbol=instrument.symbol,
-                        kinds=[state.kind for state in down],
-                        since=min(state.seen for state in down),
-                        reason=printable(next((s.reason for s in down if s.reason), ""), 120),
+                        kinds=[state.kind for state, _ in down],
+                        since=self._dated(min(at for _, at in down)),
+                        reason=printable(next((s.reason for s, _ in down if s.reason), ""), 120),
                     )
                 )
         return silent
@@ -273,6 +192,7 @@ class Hub:
         session = socket.session
         stats = session.stats
         live, books = session.books()
+        last_data = self._dated(stats.last_data) if stats.last_data else 0
         return SocketStatus(
             name=session.subscription.name,
             kinds=sorted(session.subscription.kinds),
@@ -282,12 +202,12 @@ class Hub:
             frames_per_s=self._rate(id(socket), stats.frames),
             books_live=live,
             books=books,
-            **msgspec.structs.asdict(stats) | {"last_data": self._dated(stats.last_data)},
+            **msgspec.structs.asdict(stats) | {"last_data": last_data},
         )
 
     def _dated(self, at: Ms) -> Ms:
-        """When that was by our clock as it goes now, whatever it was then; 0: never."""
-        return self._seen() - (self._now() - at) if at else 0
+        """When that was by our clock as it goes now, whatever it was then."""
+        return self._seen() - (self._now() - at)
 
     def _rate(self, key: int, frames: int) -> float:
         """Frames a second since the status before."""

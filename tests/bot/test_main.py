@@ -81,6 +81,46 @@ def test_what_only_the_command_line_answers_imports_nothing_heavy(arguments: lis
     assert [name for name in HEAVY if name in modules] == []
 
 
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("stauts", 'there is no command "stauts" (did you mean "status"?): '),
+        ("xyzzy", 'there is no command "xyzzy": lowtide --help lists all commands'),
+        ("config sett", 'must be set or schema, not "sett" (did you mean "set"?)'),
+        ("status --jsn", 'it takes no "--jsn" (did you mean "--json"?)'),
+        ("config set a 1 --confg=x", 'it takes no "--confg=x" (did you mean "--config"?)'),
+        ("status soon", 'it takes no "soon"'),
+        ("completion bsh", 'must be bash, zsh or tcsh, not "bsh" (did you mean "bash"?)'),
+    ],
+)
+def test_what_is_mistyped_is_answered_with_what_was_meant(
+    line: str, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = ended(line.split(), capsys)
+    assert code == 2
+    assert sentence in err.splitlines()[-1]
+
+
+def test_status_imports_no_clients_of_others_and_no_language(tmp_path: Path) -> None:
+    """It may be asked each minute."""
+    (tmp_path / "config.toml").write_text(PLAIN)
+    program = (
+        "import sys\nfrom bot.__main__ import main\n"
+        "try: main(['status'])\nfinally: print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "is Lowtide running?" in done.stderr
+    modules = done.stderr.splitlines()[-1].split()
+    assert "bot.status" in modules
+    heavy = {
+        "aiohttp", "httpx", "telegram", "numpy", "rules.engine", "streams.feed.client",
+        "bot.config.explain", "bot.config.ruletests", "bot.delivery.sinks.posting",
+    }  # fmt: skip
+    assert heavy.isdisjoint(modules)
+
+
 def test_the_version_is_that_of_the_package(capsys) -> None:
     code, out, err = ended(["--version"], capsys)
     assert (code, err) == (0, "")
@@ -221,7 +261,7 @@ def test_roles_say_in_a_sentence_that_no_redis_can_be_had(
     code, out, err = ended([command, "--config", str(config)], capsys)
     assert (code, out) == (1, "")
     first, second = err.splitlines()
-    assert first.endswith('what="config.toml, 1 rule, 0 rule tests passed"')
+    assert first.endswith('what="config.toml, 1 rule"')
     assert second == (
         "no Redis server found: set REDIS_URL, or install valkey-server or redis-server"
     )

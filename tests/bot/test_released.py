@@ -1,25 +1,33 @@
-"""What released versions saved is taken over by this one: the outbox; what is not is told."""
+"""What released versions saved is taken over by this one: the outbox and the metric log; what is
+not is told.
+"""
 
 import asyncio
 import zlib
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from redis.asyncio import Redis
 
+from bot.backtest.logfile import read_day
+from bot.backtest.series import Notes, SeriesKey
 from bot.delivery.post import PostState
 from bot.delivery.store import OutboxStore
+from bot.metriclog import MetricLog, log_rows
 from bot.roles.rules import RulesRole
 from rules import alerts
 from rules.alerts import Notice
+from rules.snapshot import Observed
 from streams import events
 from streams.bus.connection import Keys, Snapshot, StreamReader
+from streams.durations import DAY, MINUTE
 from streams.events import FaultCode, Tick
 from tests.bot.role_fixtures import settings
 from tests.bot.roles.test_bot import Bench
 from tests.bot.roles.test_bot import settings as with_operators  # noqa: F401  # a fixture
-from tests.released import FOLDER
+from tests.released import FOLDER, WrittenLog, written_log
 
 KEYS = Keys()
 
@@ -46,6 +54,73 @@ async def test_the_released_outbox_is_taken_over_whole(redis: Redis) -> None:
     assert plan.counts.posted > 0
     assert any(key.startswith("oi_drop") for key in plan.episodes)
     assert await redis.hget(KEYS.outbox, "version") == b"2"
+
+
+@pytest.fixture
+def released() -> WrittenLog:
+    """The metric log of the first version that kept one."""
+    return written_log(2)
+
+
+def test_the_released_metric_log_is_read_number_by_number(
+    released: WrittenLog, tmp_path: Path
+) -> None:
+    path = tmp_path / released.name
+    path.write_bytes(released.content)
+    series = read_day(path, Notes()).series
+    assert len(released.rows) == 180
+    rows_of = {minute * MINUTE: numbers for minute, numbers in released.rows}
+    read = {"value": lambda of: of.value, "low": lambda of: of.low, "high": lambda of: of.high}
+    compared = 0
+    for place, (metric, asset, instrument, field) in enumerate(released.columns):
+        if field not in read or instrument:
+            continue
+        key = SeriesKey(metric, asset)
+        kept = dict(zip(series[key].at.tolist(), read[field](series[key]).tolist(), strict=True))
+        value_at = released.columns.index((metric, asset, instrument, "value"))
+        for at, numbers in rows_of.items():
+            number = numbers[place] if numbers[place] is not None else numbers[value_at]
+            if number is not None:
+                assert kept[at] == number, (metric, asset, field, at)
+                compared += 1
+    assert compared > 3_000
+
+
+def test_an_upgrade_goes_on_with_the_log_of_the_day(released: WrittenLog, tmp_path: Path) -> None:
+    """It begins columns of its own behind what is there, which stays as it was."""
+    path = tmp_path / released.name
+    path.write_bytes(released.content)
+    before = _rows(path)
+    last = released.rows[-1][0]
+    log = MetricLog(tmp_path, 400 * DAY, 1_000)
+    log.write(last * MINUTE, [])  # fed again: it is there
+    log.write((last + 1) * MINUTE, [Observed(metric="oi_net_1h_pct", asset="BTC", value=-7.5)])
+    after = _rows(path)
+    assert after[:-1] == before
+    assert after[-1] == (last + 1, {("oi_net_1h_pct", "BTC", "", "value"): -7.5})
+
+
+def _rows(path: Path) -> list[tuple[int, dict[tuple[str, ...], float]]]:
+    """Minutes, each with its numbers that are known."""
+    rows: list[tuple[int, dict[tuple[str, ...], float]]] = []
+    with path.open("rb") as file:
+        for row in log_rows(file):
+            cells = np.frombuffer(row.planes, np.uint8).reshape(4, -1).T.copy().view("<f4")
+            numbers = zip(row.columns, cells[:, 0].tolist(), strict=True)
+            rows.append((row.minute, {tuple(c): x for c, x in numbers if x == x}))
+    return rows
+
+
+def test_every_number_of_the_released_metric_log_is_there(
+    released: WrittenLog, tmp_path: Path
+) -> None:
+    path = tmp_path / released.name
+    path.write_bytes(released.content)
+    columns = [tuple(column) for column in released.columns]
+    assert _rows(path) == [
+        (minute, {c: x for c, x in zip(columns, numbers, strict=True) if x is not None})
+        for minute, numbers in released.rows
+    ]
 
 
 async def test_one_unreadable_record_costs_itself_alone(redis: Redis) -> None:

@@ -23,8 +23,8 @@ from bot.roles.rules import rules_role
 from bot.roles.run import start_all, stop_all
 from bot.roles.streams import streams_role
 from streams.bus.connection import Keys, unwritable
-from streams.feed.hub import SilentContract
 from streams.feed.recording import Recorded
+from streams.feed.status import SilentContract
 from tests.bot.role_fixtures import secret, settings
 from tests.bot.story import cut
 from tests.bot.web import cases
@@ -187,10 +187,12 @@ async def test_the_command_fails_where_a_role_is_dead(
     valkey: Server,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     missing: tuple[str, ...],
     code: int,
     as_json: bool,
 ) -> None:
+    monkeypatch.setattr(status, "_ANEW_S", 0.1)
     chosen = settings(tmp_path, redis_url=secret(valkey.url))
     well = cases.status()
     for role in {"streams", "rules", "bot"} - set(missing):
@@ -204,6 +206,55 @@ async def test_the_command_fails_where_a_role_is_dead(
         absent = set(re.findall(r"(?m)^(\w+) +not running", out))
         assert ("not well" in out) is bool(missing)
     assert absent == set(missing)
+
+
+async def test_the_command_waits_for_reports_that_a_step_of_the_clock_has_ended(
+    redis: Redis, valkey: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    well = cases.status()
+    await redis.set(f"{Keys().status}:rules", msgspec.json.encode(well["rules"]))
+
+    async def anew() -> None:
+        for role in ("streams", "bot"):
+            await asyncio.sleep(0.3)
+            await redis.set(f"{Keys().status}:{role}", msgspec.json.encode(well[role]))
+
+    reporting = asyncio.create_task(anew())
+    assert await cli._status(settings(tmp_path, redis_url=secret(valkey.url)), False) == 0
+    await reporting
+    assert "not running" not in capsys.readouterr().out
+
+
+async def test_the_command_waits_for_no_role_that_was_stopped(
+    redis: Redis, valkey: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    well = cases.status()
+    for role in ("streams", "bot"):
+        await redis.set(f"{Keys().status}:{role}", msgspec.json.encode(well[role]))
+    await redis.set(roles.ended_key("rules"), b"", ex=roles.ENDED_LIFE_S)
+    async with asyncio.timeout(3):
+        assert await cli._status(settings(tmp_path, redis_url=secret(valkey.url)), False) == 1
+    assert "rules    not running: it was stopped" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("lag_ms", "clock", "shown"),
+    [
+        (120, None, "lag 120 ms,"),
+        (-30, None, "lag 0 ms,"),
+        (75_000, None, "lag 75000 ms,"),
+        (-7_199_998, None, "lag unknown,"),  # the clock has just been set back
+        (-7_199_998, {"ahead": -7_200_000, "venues": ["bybit"]}, "lag unknown,"),
+        (600_120, {"ahead": 600_000, "venues": ["bybit"]}, "lag unknown,"),
+        (3_120, {"ahead": 3_000, "venues": ["bybit"]}, "lag 3120 ms,"),  # may be so late
+    ],
+)
+def test_a_lag_by_a_wrong_clock_is_unknown(
+    lag_ms: int, clock: dict[str, object] | None, shown: str
+) -> None:
+    late = cases.venue(sockets=[cases.socket(lag_ms=lag_ms)])
+    report = cases.status(late, streams={"clock": clock}) | {"heard_s": {}}
+    assert shown in status.describe(report)
 
 
 async def test_the_command_fails_where_a_venue_is_dark(

@@ -13,7 +13,7 @@ import pytest
 from bot.status_line import StatusLine, in_line
 from rules.snapshot import Standing, Value
 from streams.durations import HOUR, MINUTE
-from streams.feed.hub import FeedCount, VenueStatus
+from streams.feed.status import FeedCount, VenueStatus
 from tests.conftest import ROOT
 
 NOW = 1_790_007_600_000

@@ -104,6 +104,7 @@ SAME_EVERYWHERE = {
     "NFP", "NTP", "CPI", "DeFi", "AI", "DePIN",
     "MSTR", "COIN", "NVDA", "TSLA", "SOL", "BTC", "ETH", "oi_drop", "FR", "Bybit",
     "messengers", "to", "Asia", "Taipei", "Tokyo", "context", "sources", "JSON", "FOMC", "FRB",
+    "timedatectl", "set", "ntp", "true",
     "apprise", "PATH", "pipx", "MSTR_COINS", "MSTR_SHARES", "mNAV",
 }  # fmt: skip
 """Names: of products, of what a configuration or a command line has, and units."""

@@ -65,6 +65,7 @@ from rules.alerts import (
     VolatilityFacts,
 )
 from rules.stablecoins import STABLECOINS
+from streams.bus.skew import clock_words
 from streams.events import MOMENTARY, FaultCode, Kind
 from streams.sources import SOURCES
 from streams.venues import VENUES
@@ -874,7 +875,7 @@ WHY = {
     FaultCode.CLOCK_SET_BACK: "by 3 h 20 min; what waits is dated anew",
     FaultCode.CLOCK_SET_AHEAD: "by 10 s",
     FaultCode.CLOCK_HOLE: "by 1,200 h",
-    FaultCode.CLOCK_SKEWED: "9 s ahead of the venues', unless everything arrives so late",
+    FaultCode.CLOCK_SKEWED: clock_words(9_000, ["binance", "bybit"]),
     FaultCode.VENUE_CLOCK_SKEWED: "40 s behind, unless everything from there arrives so late",
     FaultCode.VENUE_DRIFTS: (
         "age of prices: 12 times what is allowed (median of 60 coins), as BTC 2 min against 10 s"
@@ -973,6 +974,11 @@ def edges() -> dict[str, Alert]:
     single_venue = {"by_venue_pct_8h": {"binance": -0.84}, "hours": {"binance": 4}}
     payrolls = NearRelease(kind=ReleaseKind.NFP, at=AT + 48 * MIN)
     return {
+        "liq, of which none are left": changed(
+            "liq",
+            {"long_usd": 0.0, "short_usd": 0.0, "orders": 0, "largest_usd": 0.0, "oi_pct": 0.0},
+            value=0.0,
+        ),
         "an announcement within the hour": changed("price", {}, release=payrolls),
         "funding, one venue with another interval, held": changed(
             "funding",
@@ -1495,7 +1501,7 @@ FOREIGN = {
     "a<b", "x<y", "A&B<i>", "「config.toml:12: rules.x: unknown <key>」", "<X>", "「going <away>」",
     "KeyError: 'e'", "NEI\\u200bRO", "local.toml", "rules.liq_burst.majors.alert", "oi_jump",
     "redis, web", "NEIROETH", "NEIROUSDT", "allkeys-lru", "maxmemory-policy", "noeviction",
-    "「發佈訊息」",
+    "timedatectl set-ntp true", "NTP", "「發佈訊息」",
 }  # fmt: skip
 """What comes from elsewhere and is passed on as it is: odd names, and the words of others."""
 

@@ -8,7 +8,7 @@ from bot.delivery.sender import SendCounts
 from bot.roles.bot import BotStatus
 from bot.roles.rules import RulesStatus
 from bot.roles.streams import StreamsStatus
-from streams.feed.hub import FeedCount, SocketStatus, VenueStatus
+from streams.feed.status import FeedCount, SocketStatus, VenueStatus
 
 NOW = 1_760_000_000_000
 

@@ -61,6 +61,13 @@ def test_the_numbers_are_those_of_the_roles() -> None:
     assert {name: samples.get(name) for name in expected} == expected
 
 
+def test_a_lag_by_a_wrong_clock_is_left_out() -> None:
+    late = venue(sockets=[socket(lag_ms=-7_199_998)])
+    samples = exported(status(late, streams={"clock": {"ahead": -7_200_000, "venues": ["bybit"]}}))
+    assert not [name for name in samples if "socket_lag" in name]
+    assert samples["lowtide_ready{check=clock}"] == 0
+
+
 def test_what_is_not_known_is_left_out() -> None:
     quiet = venue(sockets=[socket(last_data=0)])
     samples = exported(status(quiet, rules=None, bot=None), None)

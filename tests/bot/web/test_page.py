@@ -1,5 +1,6 @@
 """What the page shows of a market that was worked out by hand."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from bot.lang import ENGLISH, LANGUAGES
 from bot.redaction import public
 from bot.web.page import PageInput, PageTable, page_tables
 from bot.web.readiness import ReadinessCheck
-from rules.alerts import Alert
+from rules.alerts import Alert, Turn
 from rules.snapshot import OpenEpisodes
 from tests.bot import asked
 from tests.bot.asked import EPISODE, HOUR, MIN, NOW, STANDING, THINNER
+from tests.bot.messages.test_messages import turned
 from tests.bot.web import cases
 from tests.golden import check_text
 
@@ -110,6 +112,35 @@ def test_a_clock_that_was_set_back_leaves_the_length_unknown(tmp_path: Path) -> 
     standing = msgspec.structs.replace(STANDING, episodes=tuple(began))
     for row in tables(tmp_path, standing=standing)["open"].rows:
         assert row[3].text.endswith("for an unknown time")
+
+
+@pytest.mark.parametrize(
+    ("lag_ms", "ahead", "shown"),
+    [(-30, None, "0 ms"), (-7_199_998, -7_200_000, "–"), (-7_199_998, None, "–")],
+)
+def test_a_lag_by_a_wrong_clock_is_unknown(
+    tmp_path: Path, lag_ms: int, ahead: int | None, shown: str
+) -> None:
+    clock = ahead and {"ahead": ahead, "venues": ["bybit", "okx"]}
+    late = cases.venue(sockets=[cases.socket(lag_ms=lag_ms)])
+    report = cases.status(late, streams={"seen": cases.NOW, "clock": clock})
+    [row] = texts(tables(tmp_path, status=report)["feeds"])
+    assert row[3:5] == [shown, "now"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_liquidations_of_which_none_are_left_are_no_lower_bound(
+    tmp_path: Path, language: str
+) -> None:
+    quiet = msgspec.structs.replace(turned("liq", Turn.OPEN), value=0.0)
+    standing = msgspec.structs.replace(STANDING, episodes=(quiet,))
+    shown = tables(
+        tmp_path, standing=standing, alerts=(quiet,), language=language,
+        episodes=OpenEpisodes(seen=NOW, episodes=(quiet,)),
+    )  # fmt: skip
+    words = LANGUAGES[language].phrases["liq.none"]
+    for row in (texts(shown["open"])[0][1], texts(shown["timeline"])[0][2]):
+        assert words in row and not re.search(r"\b0\b", row.replace("10", ""))
 
 
 SECRETS = {

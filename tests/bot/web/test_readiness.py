@@ -12,7 +12,7 @@ from bot.status import Unheard
 from bot.web.readiness import readiness
 from streams.bus.skew import ClockError
 from streams.events import Ms
-from streams.feed.hub import FeedCount, SilentContract
+from streams.feed.status import FeedCount, SilentContract
 from tests.bot.web.cases import NOW, socket, status, venue
 
 
@@ -30,7 +30,7 @@ UNHEARD = SilentContract(
 )  # fmt: skip
 
 
-SET_IT = "set it, by NTP for example"
+SET_IT = "set it, by NTP for example: timedatectl set-ntp true"
 
 
 def clock(ahead: Ms, *venues: str) -> dict[str, Any]:
@@ -65,13 +65,14 @@ def test_all_is_well() -> None:
          {"venues": "Bybit: nothing has come for 60 s"}),
         (status(venue(sockets=[])), {"venues": "Bybit: nothing has come yet"}),
         (status(streams=clock(-7_200_000, "binance", "bybit")),
-         {"clock": f"this machine's clock is 2 h behind the exchanges': {SET_IT}"}),
+         {"clock": f"this machine's clock is 2 h behind the exchanges'; {SET_IT}"}),
         (status(streams=clock(-2_100, "binance", "bybit")),
-         {"clock": f"this machine's clock is 2 s behind the exchanges': {SET_IT}"}),
+         {"clock": f"this machine's clock is 2 s behind the exchanges'; {SET_IT}"}),
         (status(streams=clock(600_000, "binance", "bybit")),
-         {"clock": f"this machine's clock is 10 min ahead of the exchanges': {SET_IT}"}),
+         {"clock": "this machine's clock is 10 min ahead of the exchanges', unless everything"
+          f" arrives so late; {SET_IT}"}),
         (status(streams=clock(-90_000, "bybit")),
-         {"clock": "this machine's clock is 90 s behind that of Bybit, the only exchange heard:"
+         {"clock": "this machine's clock is 90 s behind that of Bybit, the only one heard;"
           " set the one that is wrong"}),
         (status(rules={"tick_ms": 30_001}), {"ticks": "no tick for 30 s"}),
         (status(bot={"telegram": "Telegram cannot be reached (ConnectError)"}),
@@ -161,7 +162,10 @@ def test_a_role_is_not_called_dead_before_that_is_known(unheard: Unheard, words:
     ],
 )  # fmt: skip
 def test_readers_have_it_in_their_language(report: dict[str, Any], language: str) -> None:
-    english = re.compile(r"\b(?!streams|rules|bot|Redis|NTP|Bybit|min)[A-Za-z]{2,}", re.ASCII)
+    english = re.compile(
+        r"\b(?!streams|rules|bot|Redis|NTP|Bybit|min|timedatectl|set-ntp|ntp|true)[A-Za-z]{2,}",
+        re.ASCII,
+    )
     for reason in wrong(report).values():
         assert not english.findall(LANGUAGES[language].reasons.translated(reason))
 

@@ -7,6 +7,8 @@ from streams.durations import SECOND
 from streams.events import ClockStep, Fault, FaultCode, Kind, Ms, Price, Tick
 from tests.rules.facts import START, feed, oi, price, settled
 
+SET_IT = "set it, by NTP for example: timedatectl set-ntp true"
+
 
 def run(skew: Skew, since: int, seconds: int, **late: Ms) -> list[Fault]:
     """Seconds of prices from venues, each so many ms late by our clock, the slowest by 5 s more."""
@@ -28,9 +30,12 @@ def _fields(event):
 @mark.parametrize(
     ("late", "words"),
     [
-        (-60_000, "60 s behind the venues'"),
-        (-3_000, "3 s behind the venues'"),
-        (8 * 3_600_000, "8 h ahead of the venues', unless everything arrives so late"),
+        (-60_000, f"60 s behind the exchanges'; {SET_IT}"),
+        (-3_000, f"3 s behind the exchanges'; {SET_IT}"),
+        (
+            8 * 3_600_000,
+            f"8 h ahead of the exchanges', unless everything arrives so late; {SET_IT}",
+        ),
     ],
 )
 def test_a_clock_that_is_wrong_is_told_once_and_once_when_it_is_right(late: Ms, words: str) -> None:
@@ -58,7 +63,7 @@ OURS, VENUES = FaultCode.CLOCK_SKEWED, FaultCode.VENUE_CLOCK_SKEWED
             (VENUES, "bybit", "7 s behind, unless everything from there arrives so late"),
         ]),
         ({"bybit": -3 * 3_600_000, "hyperliquid": -2_100}, [
-            (OURS, "", "2 s behind the venues'"),
+            (OURS, "", f"2 s behind the exchanges'; {SET_IT}"),
             (VENUES, "binance", "2 s behind, unless everything from there arrives so late"),
             (VENUES, "bybit", "3 h ahead"),
         ]),
@@ -76,9 +81,13 @@ def test_of_two_that_differ_the_one_that_agrees_with_us_is_right() -> None:
 
 def test_where_all_differ_alike_we_are_wrong() -> None:
     (fault,) = run(Skew(), 0, 120, binance=-39_000, bybit=-40_000, hyperliquid=-39_500)
-    assert (fault.code, fault.venue, fault.detail) == (OURS, "", "40 s behind the venues'")
+    assert (fault.code, fault.venue, fault.detail) == (
+        OURS, "", f"40 s behind the exchanges'; {SET_IT}",
+    )  # fmt: skip
     (fault,) = run(Skew(), 0, 120, bybit=-40_000)
-    assert fault.detail == "40 s behind that of bybit, the only one heard"
+    assert fault.detail == (
+        "40 s behind that of bybit, the only one heard; set the one that is wrong"
+    )
 
 
 def test_a_venue_that_is_right_again_is_told() -> None:
