@@ -13,7 +13,7 @@ library hands every request but the polling to ``_Turns``, so none passes the li
 import asyncio
 import json
 import warnings
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
@@ -30,6 +30,7 @@ from telegram.error import (
     NetworkError,
     RetryAfter,
     TelegramError,
+    TimedOut,
 )
 from telegram.ext import BaseRateLimiter, ExtBot
 from telegram.request import HTTPXRequest
@@ -67,6 +68,16 @@ _SHOWN = 200
 
 _PATIENCE_S = 600.0
 """How long a check, a menu or a test message waits for its turn."""
+
+_MOST_BYTES = 4 * 1024 * 1024
+"""No answer is longer: a hundred updates are a quarter of it. What is may be no end of one, and to
+read it would hold up everything else in this process."""
+
+_POLL_MOST_S = 60.0
+"""No poll waits longer for what people write."""
+
+_MOST_WORDS = 1_000
+"""So much of a description is looked at."""
 
 _MOST_NUMBER = 2**53
 """Numbers of chats and messages are below."""
@@ -110,16 +121,26 @@ warnings.filterwarnings("ignore", "Please use 'Bot.get(Updates|Chat)'", PTBUserW
 class _Request(HTTPXRequest):
     """Requests whose answers hold no parameter that the library would stumble over.
 
-    Where all go through a proxy, nobody else can be unreachable.
+    Where all go through a proxy, nobody else can be unreachable. ``longest_s``: for one of them,
+    however often something comes.
     """
 
-    def __init__(self, *, proxy: str | None, **settings: Any) -> None:
-        super().__init__(proxy=proxy, **settings)
+    def __init__(self, *, proxy: str | None, longest_s: float, **settings: Any) -> None:
+        own: dict[str, Any] = {
+            "trust_env": False,  # the proxy is ours to choose
+            "headers": {"Accept-Encoding": "identity"},
+            "event_hooks": {"response": [_bound]},
+        }
+        super().__init__(proxy=proxy, httpx_kwargs=own, **settings)
         self._proxied = proxy is not None
+        self._longest_s = longest_s
 
     async def do_request(self, *request: Any, **more: Any) -> tuple[int, bytes]:
         try:
-            code, body = await super().do_request(*request, **more)
+            async with asyncio.timeout(self._longest_s):
+                code, body = await super().do_request(*request, **more)
+        except TimeoutError:
+            raise TimedOut from httpx.ReadTimeout("an answer without an end")
         except NetworkError as error:
             cause = error.__cause__
             if self._proxied and isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout):
@@ -141,8 +162,9 @@ class _Request(HTTPXRequest):
         if not isinstance(answer, dict):
             raise TelegramError("Invalid server response")
         fields = cast("dict[str, Any]", answer)
-        if not isinstance(fields.get("description", ""), str):
-            del fields["description"]
+        words = fields.pop("description", None)
+        if isinstance(words, str):
+            fields["description"] = words[:_MOST_WORDS]
         parameters = fields.pop("parameters", None)
         sound = _sound(cast("dict[str, Any]", parameters)) if isinstance(parameters, dict) else {}
         if fields.get("error_code") == _TOO_MANY:  # surely not done, whatever else it says
@@ -150,6 +172,32 @@ class _Request(HTTPXRequest):
         if sound:
             fields["parameters"] = sound
         return fields
+
+
+class _Bounded(httpx.AsyncByteStream):
+    """The body of an answer, which ends in an error where it is longer than one may be."""
+
+    def __init__(self, body: httpx.AsyncByteStream) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        length = 0
+        async for chunk in self._body:
+            length += len(chunk)
+            if length > _MOST_BYTES:
+                raise httpx.ReadError("an answer that is too long")
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
+
+
+async def _bound(answer: httpx.Response) -> None:
+    """Before an answer is read. Raises httpx.DecodingError for one that is packed: a few bytes may
+    unpack to more memory than there is, and it was asked for as it is."""
+    if answer.headers.get("Content-Encoding", "identity") != "identity":
+        raise httpx.DecodingError("an answer that is packed")
+    answer.stream = _Bounded(cast("httpx.AsyncByteStream", answer.stream))
 
 
 def _of_telegram(body: bytes) -> bool:
@@ -247,7 +295,6 @@ class TelegramClient:
         proxy: str | None = None,
     ) -> None:
         quiet_http()
-        own = {"trust_env": False}  # the proxy is ours to choose
         request = _Request(
             connection_pool_size=32,
             read_timeout=read_timeout,
@@ -255,14 +302,14 @@ class TelegramClient:
             connect_timeout=connect_timeout,
             pool_timeout=connect_timeout,
             proxy=proxy,
-            httpx_kwargs=own,
+            longest_s=2 * read_timeout + connect_timeout,
         )
         polling = _Request(
             connection_pool_size=1,
             read_timeout=read_timeout,
             connect_timeout=connect_timeout,
             proxy=proxy,
-            httpx_kwargs=own,
+            longest_s=2 * read_timeout + _POLL_MOST_S,
         )
         self._requests = (request, polling)
         self._read_timeout = read_timeout
@@ -538,6 +585,9 @@ def _meaning(error: TelegramError, to: Destination) -> SendError:
     match error:
         case RetryAfter():
             return RetryLater(_seconds(error.retry_after), "Telegram asks to send less", flood=True)
+        case ChatMigrated() if error.new_chat_id == _chat(to):
+            text = "Telegram says that the chat has moved to where it is"
+            return RetryLater(_PAUSE_S, text, answered=True)
         case ChatMigrated():
             return ChatMoved(error.new_chat_id)
         case Conflict():

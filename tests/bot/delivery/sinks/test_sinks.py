@@ -1,8 +1,11 @@
 """Sinks against a server that fails in every way, and a stream."""
 
+import asyncio
+import gzip
 import io
 import logging
 import socket
+import time
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -21,7 +24,7 @@ from bot.delivery.sinks import (
     Sink,
 )
 from bot.delivery.sinks.console import Console
-from bot.delivery.sinks.telegram import TelegramClient, _meaning
+from bot.delivery.sinks.telegram import TelegramClient, _meaning, _Request
 from bot.destination import ConsoleOutput, TelegramChat
 from bot.messages.render import Button, Message
 from rules.alerts import Level, Turn
@@ -35,6 +38,7 @@ from tests.bot.fake_telegram import (
     FakeTelegram,
     Fault,
 )
+from tests.streams.venue_server import tcp
 
 # Said by the library at every RetryAfter; the sink silences it, pytest turns it on again.
 pytestmark = pytest.mark.filterwarnings("ignore:.*retry_after.*")
@@ -223,6 +227,68 @@ async def test_what_is_no_answer_of_telegram_refuses_no_token_chat_or_message(
         await sink.send(HERE, message())
     assert caught.value.answered
     assert fake.posted == []
+
+
+@pytest.mark.parametrize("status", [200, 400])
+async def test_an_answer_that_is_too_long_is_not_read_to_its_end(fake, sink, status):
+    refusal = b'{"ok":false,"error_code":400,"description":"' + b"x" * 30_000_000 + b'"}'
+    fake.pages.append((status, refusal))
+    began = time.process_time()
+    with pytest.raises(OutcomeUnknown, match=r"no clear answer from Telegram \(ReadError\)"):
+        await sink.send(HERE, message())
+    assert time.process_time() - began < 2
+    await sink.send(HERE, message())
+    assert len(fake.posted) == 1
+
+
+async def test_of_a_long_description_the_beginning_is_looked_at(fake, sink):
+    refusal = (
+        b'{"ok":false,"error_code":400,"description":"Bad Request: ' + b"x" * 3_000_000 + b'"}'
+    )
+    fake.pages.append((400, refusal))
+    with pytest.raises(Refused, match=r"x{100,180}…$") as caught:
+        await sink.send(HERE, message())
+    assert len(caught.value.reason) < 250
+    # what is slow, such as taking secrets out, is done on this
+    assert len(_Request.parse_json_payload(refusal)["description"]) <= 1_000
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "cause"),
+    [
+        (b"Transfer-Encoding: chunked", b"1\r\n \r\n", "ReadTimeout"),
+        (b"Content-Encoding: gzip", gzip.compress(b" " * 50_000_000), "DecodingError"),
+    ],
+    ids=["endless", "packed"],
+)
+async def test_an_answer_without_an_end_or_packed_is_uncertain(head, body, cause):
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n" + body)
+        try:
+            while head.startswith(b"Transfer"):
+                writer.write(body)
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        except ConnectionError:
+            pass
+        writer.close()
+
+    async with tcp(answer) as address:
+        sink = TelegramClient(TOKEN, f"http://{address}", read_timeout=0.2, connect_timeout=0.2)
+        with pytest.raises(OutcomeUnknown, match=cause):
+            await asyncio.wait_for(sink.send(HERE, message()), 10)
+        await sink.close()
+
+
+async def test_a_chat_that_has_moved_to_where_it_is_has_not_moved(fake, sink):
+    fake.moves[CHANNEL] = CHANNEL
+    with pytest.raises(RetryLater, match="has moved to where it is") as caught:
+        await sink.send(HERE, message())
+    assert caught.value.answered
+    fake.moves.clear()
+    await sink.send(HERE, message())
+    assert len(fake.posted) == 1
 
 
 async def test_too_many_requests_is_later_whoever_says_it(fake, sink):
