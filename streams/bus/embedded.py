@@ -68,7 +68,7 @@ _CUT_OFF = "aof-load-truncated"
 power failure the last second, of a damaged file more."""
 
 _CUT_OFF_AT = re.compile(
-    r"(\d\d? \w{3} \d{4} [\d:]{8})\S* # !!! Truncating the AOF \S+ at offset (\d+)"
+    r"(\d\d? \w{3} \d{4} [\d:]{8})\S* # !!! Truncating the AOF (\S+) at offset (\d+)"
 )
 _LOG_TAIL = 1024 * 1024
 
@@ -90,7 +90,7 @@ def cut_offs(data_dir: Path) -> list[tuple[str, int]]:
             text = file.read().decode(errors="replace")
     except OSError:
         return []
-    return [(at, int(offset)) for at, offset in _CUT_OFF_AT.findall(text)]
+    return [(at, int(offset)) for at, _, offset in _CUT_OFF_AT.findall(text)]
 
 
 class Embedded:
@@ -215,7 +215,7 @@ class Embedded:
     async def _spawn(self) -> None:
         assert self._lock is not None  # noqa: S101  # the callers have seen to it
         self._log_from = self._log_size()
-        size_before = self._aof_size()
+        sizes = self._aof_sizes()
         if self._without_manifest():
             raise Damaged(
                 f"{self._data / AOF} has no manifest, without which Valkey would write over what is"
@@ -234,11 +234,12 @@ class Embedded:
         except OSError as error:
             raise CannotStart(f"Valkey did not start: {error}") from error
         await self._until_it_answers()
-        if _CUT_OFF in self._words():
-            self.lost = (
-                f"its file was cut off: the last {size_before - self._aof_size():,} bytes are no"
-                " whole command and are gone"
-            )
+        words = self._words()
+        if _CUT_OFF in words:
+            # by its own word: a file grows again as soon as somebody writes
+            cut = [sizes.get(name, 0) - int(at) for _, name, at in _CUT_OFF_AT.findall(words)]
+            last = f"the last {sum(cut):,} bytes" if cut and min(cut) > 0 else "bytes at its end"
+            self.lost = f"its file was cut off: {last} are no whole command and are gone"
             log.warning(f"Valkey's file: {self.lost}", data_dir=str(self._data))
         log.info("Valkey started", data_dir=str(self._data))
 
@@ -304,11 +305,11 @@ class Embedded:
         except OSError:
             return ""
 
-    def _aof_size(self) -> int:
-        """Bytes that the server's file has now."""
+    def _aof_sizes(self) -> dict[str, int]:
+        """The bytes of each of the server's files, by name."""
         with contextlib.suppress(OSError):
-            return sum(file.stat().st_size for file in (self._data / AOF).glob("*.aof"))
-        return 0
+            return {f.name: f.stat().st_size for f in (self._data / AOF).glob("*.aof")}
+        return {}
 
     def _log_size(self) -> int:
         try:

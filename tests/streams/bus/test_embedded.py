@@ -453,6 +453,34 @@ async def test_a_file_that_ends_too_soon_costs_its_end_alone(
     assert f"(local time): from byte {left:,} on\n" in text
 
 
+@pytest.mark.parametrize("written", [30, 3_000])
+async def test_what_was_cut_off_is_counted_though_somebody_writes_at_once(
+    server: Callable[..., Embedded],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    written: int,
+) -> None:
+    first = server()
+    await first.start()
+    await put(first.url, "a", "1")
+    await first.stop()
+    (file,) = (tmp_path / "data" / "appendonlydir").glob("*.incr.aof")
+    whole = file.read_bytes()
+    file.write_bytes(whole + b"*3\r\n$3\r\nSET")
+    again = server()
+    answers = again._until_it_answers
+
+    async def written_to(or_ours: bool = False) -> bool:
+        answered = await answers(or_ours)
+        if answered:
+            await put(again.url, "b", "x" * written)
+        return answered
+
+    monkeypatch.setattr(again, "_until_it_answers", written_to)
+    await again.start()
+    assert again.lost.startswith("its file was cut off: the last 11 bytes are no whole command")
+
+
 @pytest.mark.parametrize("sign", ["log", "disk"])
 async def test_a_full_disk_at_start_says_so(
     server: Callable[..., Embedded], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign: str
