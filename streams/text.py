@@ -16,5 +16,10 @@ def printable(text: str, longest: int | None = 200) -> str:
     return cut if longest is None or len(cut) <= longest else cut[: longest - 1] + _CUT
 
 
+def is_name(text: str, longest: int = 30) -> bool:
+    """Whether a coin or a contract can be called so: printable, without spaces, not too long."""
+    return text.isprintable() and 0 < len(text) <= longest and " " not in text
+
+
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")

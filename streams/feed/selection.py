@@ -14,11 +14,10 @@ import msgspec
 
 from streams.durations import MINUTE
 from streams.events import FaultCode, Instrument, Ms
+from streams.text import is_name
 
 GONE_AFTER_MS: Ms = 10 * MINUTE
 """A contract that no listing has shown for so long is no longer watched."""
-
-_NAME_LENGTH = 30
 
 ListingFault = tuple[FaultCode, str, bool, str]
 """A fault: its code, the symbol, whether it is over, and why."""
@@ -110,10 +109,7 @@ def _is_of(instrument: Instrument, assets: Collection[str]) -> bool:
 
 def presentable(instrument: Instrument) -> bool:
     """Whether symbol and asset can be shown anywhere: printable, short, without spaces."""
-    return all(
-        name.isprintable() and 0 < len(name) <= _NAME_LENGTH and " " not in name
-        for name in (instrument.symbol, instrument.asset)
-    )
+    return is_name(instrument.symbol) and is_name(instrument.asset)
 
 
 def unlisted(listed: Iterable[Instrument], names: Sequence[str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from streams.coins import present_name
 from streams.events import ContextFact, MarketCap, Ms, Supply
 from streams.source import SourceSpec
 from streams.sources.wire import moment, quantity, read_json
+from streams.text import is_name
 from streams.venue import Malformed, Request
 
 SPEC = SourceSpec(
@@ -30,6 +31,10 @@ SPEC = SourceSpec(
 COINS = 250
 """So many the list has on its first page, the largest first."""
 
+_OLD: Ms = round(SPEC.good_for_s * 1000)
+"""What is older than an answer may become is not of now: a cache that stands still, or a coin of
+which nobody tells a price any more."""
+
 _Rank = Annotated[int, Meta(ge=1, le=100_000)]
 
 
@@ -40,10 +45,15 @@ class _Coin(msgspec.Struct):
     current_price: float | None = None
     ath: float | None = None
     ath_date: str | None = None
+    id: str | None = None
+    """Its own of the list; a ticker may be that of several coins."""
+    last_updated: str | None = None
 
 
 class _Totals(msgspec.Struct):
     total_market_cap: dict[str, float]
+    updated_at: int | None = None
+    """Seconds."""
     market_cap_change_percentage_24h_usd: float | None = None
 
 
@@ -66,13 +76,21 @@ def requests() -> list[Request]:
 
 def decode(bodies: Sequence[bytes], seen: Ms) -> list[ContextFact]:
     """A Supply for each coin, the largest first, and the MarketCap if it came."""
-    supplies = [
-        supply for coin in read_json(_list, bodies[0]) if (supply := _supply(coin)) is not None
-    ]
+    coins = [coin for coin in read_json(_list, bodies[0]) if is_name(coin.symbol)]
+    by_id = {(number if coin.id is None else coin.id): coin for number, coin in enumerate(coins)}
+    now = [coin for coin in by_id.values() if not _of_before(moment(coin.last_updated), seen)]
+    if coins and not now:
+        raise Malformed("its list is of long ago")
+    supplies = [supply for coin in now if (supply := _supply(coin)) is not None]
     if not supplies:
         raise Malformed("it lists no coin with a rank, a price and a supply")
     supplies.sort(key=lambda supply: supply.rank)
-    return [*supplies, *(_total(bodies[1]) if bodies[1] else [])]
+    return [*supplies, *(_total(bodies[1], seen) if bodies[1] else [])]
+
+
+def _of_before(at: Ms | None, seen: Ms) -> bool:
+    """Whether that is too long ago; not where no time is said."""
+    return at is not None and at < seen - _OLD
 
 
 def _supply(coin: _Coin) -> Supply | None:
@@ -91,10 +109,13 @@ def _supply(coin: _Coin) -> Supply | None:
     )
 
 
-def _total(body: bytes) -> list[MarketCap]:
+def _total(body: bytes, seen: Ms) -> list[MarketCap]:
     totals = read_json(_global, body).data
     usd = quantity(totals.total_market_cap.get("usd"))
     change = totals.market_cap_change_percentage_24h_usd
     if change is not None and not -100 < change < 1_000:
         change = None
-    return [] if usd is None else [MarketCap(usd=usd, change_24h_pct=change)]
+    at = None if totals.updated_at is None else totals.updated_at * 1000
+    if usd is None or _of_before(at, seen):
+        return []
+    return [MarketCap(usd=usd, change_24h_pct=change)]

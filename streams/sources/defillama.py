@@ -9,6 +9,7 @@ from msgspec import Meta
 from streams.events import ContextFact, Ms, Stablecoin
 from streams.source import SourceSpec
 from streams.sources.wire import quantity, read_json
+from streams.text import is_name
 from streams.venue import Malformed, Request
 
 SPEC = SourceSpec(
@@ -51,6 +52,8 @@ def decode(bodies: Sequence[bytes], seen: Ms) -> list[ContextFact]:
     """The largest coins that are to be worth a dollar."""
     coins: list[Stablecoin] = []
     for row in read_json(_decoder, bodies[0]).pegged_assets:
+        if not is_name(row.symbol):
+            continue
         supply = quantity(row.circulating.get(_PEG))
         if row.peg_type == _PEG and supply is not None:
             coins.append(

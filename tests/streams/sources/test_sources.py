@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -207,14 +208,54 @@ def test_a_price_that_is_no_number_says_nothing():
 def test_supplies_ranks_and_highs(shared: Path):
     listed = recorded(shared, "coingecko_coins_markets.2024.json")
     total = recorded(shared, "coingecko_global.2025-04-07.json")
-    assert coingecko.decode([listed, total], OCTOBER) == [
+    then = ms("2024-04-07T17:00:00Z")
+    assert coingecko.decode([listed, total], then) == [
         Supply(
             asset="BTC", rank=1, circulating=19675987, price=70187, high=73738,
             high_at=ms("2024-03-14T07:10:36.635Z"),
         ),
         MarketCap(usd=2515268352188.766, change_24h_pct=-9.999293796813587),
     ]  # fmt: skip
-    assert len(coingecko.decode([listed, b""], OCTOBER)) == 1
+    assert len(coingecko.decode([listed, b""], then)) == 1
+
+
+@pytest.mark.parametrize("late_h", [5, 24 * 365])
+def test_a_list_that_stands_still_is_not_of_now(shared: Path, late_h: int):
+    """As a cache tells it that has lost its source; a coin alone of which no price is told too."""
+    listed = recorded(shared, "coingecko_coins_markets.2024.json")
+    total = recorded(shared, "coingecko_global.2025-04-07.json")
+    of_total = json.loads(total)["data"]["updated_at"] * 1000
+    later = ms("2024-04-07T16:49:31.736Z") + late_h * 3_600_000
+    with pytest.raises(Malformed, match="long ago"):
+        coingecko.decode([listed, b""], later)
+    rows = json.loads(listed)
+    fresh = dict(rows[0], id="ethereum", symbol="eth", market_cap_rank=2)
+    for at, facts in ((of_total, [Supply, MarketCap]), (of_total + late_h * 3_600_000, [Supply])):
+        fresh["last_updated"] = datetime.fromtimestamp(at / 1000, UTC).isoformat()
+        body = json.dumps([*rows, fresh]).encode()
+        supply, *others = coingecko.decode([body, total], at)
+        assert isinstance(supply, Supply)
+        assert [supply.asset, *map(type, others)] == ["ETH", *facts[1:]]
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_one_coin_counts_once_and_two_of_a_ticker_as_two(times: int):
+    bitcoin, other = coin(id="bitcoin", symbol="btc"), coin(id="other", symbol="btc")
+    facts = coingecko.decode([json.dumps([bitcoin, other] * times).encode(), b""], OCTOBER)
+    assert len(facts) == 2
+    unnamed = [coin(symbol="btc")] * times  # nobody knows whether it is the same
+    assert len(coingecko.decode([json.dumps(unnamed).encode(), b""], OCTOBER)) == times
+
+
+@pytest.mark.parametrize("name", ["b\x1btc", "usdt\u202e", "us dt", "\u2066x"])
+def test_what_cannot_be_shown_is_no_name_of_a_coin(name: str):
+    body = json.dumps([coin(symbol=name), coin(symbol="eth", market_cap_rank=2)]).encode()
+    assert [f.asset for f in coingecko.decode([body, b""], OCTOBER) if isinstance(f, Supply)] == [
+        "ETH"
+    ]
+    rows = {"peggedAssets": [stable(name, 5e9, 1.0), stable("USDC", 1e9, 1.0)]}
+    facts = defillama.decode([json.dumps(rows).encode()], OCTOBER)
+    assert [fact.asset for fact in facts if isinstance(fact, Stablecoin)] == ["USDC"]
 
 
 def coin(**fields: object) -> dict[str, object]:
