@@ -40,7 +40,9 @@ still: after three polls of a slow feed it is no passing error. A crash is in th
 elsewhere as well."""
 
 OTHERS = 2
-"""So many other exchanges, at least, must stand still: one may be what is stale."""
+"""So many other exchanges, at least, must stand still, as far as there are so many: one may be
+what is stale. Where there is one other, nobody can know which of the two is right, but a price that
+stands still is no crash."""
 
 _OPEN_INTEREST = Kind.OPEN_INTEREST
 _KINDS = frozenset({_OPEN_INTEREST})
@@ -313,7 +315,9 @@ class OpenInterestMetric:
             old, shown = sums.get(market.exchange, (0.0, 0.0))
             shown += scale * (series.last_first if latest is None else latest)
             sums[market.exchange] = old + scale * before, shown
-        return len(sums) >= OTHERS and all(old <= AGREE * shown for old, shown in sums.values())
+        others = {market.exchange for market, *_ in fresh} - {exchange}
+        enough = 0 < min(OTHERS, len(others)) <= len(sums)
+        return enough and all(old <= AGREE * shown for old, shown in sums.values())
 
     def _enough(self, telling: "Telling", span: Span) -> bool:
         """Whether these hold enough of the coins to speak for all."""

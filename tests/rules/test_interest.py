@@ -664,14 +664,33 @@ def test_a_fall_rings_as_early_as_before_where_another_exchange_falls_too(other)
     assert opened <= LASTS + 30 * SECOND
 
 
-def test_one_other_exchange_that_stands_still_may_be_what_is_stale():
-    silent = Engine([RULE], [*FOUR])
-    events: list[AnyEvent] = []
-    for t in range(START, BEGAN + 5 * MINUTE, FASTEST):
-        left = 1.0 if t < BEGAN else 0.4
-        events += [oi("binance", t, COINS * left), oi("bybit", t, COINS)]
-        events += [price("binance", t, 90_000.0), price("bybit", t, 90_000.0), Tick(seen=t)]
-    assert run(silent, events)[0].seen - BEGAN <= LASTS + 2 * FASTEST
+BOTH = {"binance": 0.5, "bybit": 0.5}
+"""Of two exchanges nobody knows which is right, so that the price decides."""
+
+
+@mark.parametrize("every", [FASTEST, 15 * SECOND])
+@mark.parametrize("factor", [0.9, 0.7, 0.4])
+def test_of_two_exchanges_one_that_is_wrong_alone_rings_nothing(factor, every):
+    assert rung({"binance": wrong(factor, 150 * SECOND)}, every=every, parts=BOTH) == []
+
+
+@mark.parametrize("left", [0.85, 0.4])
+def test_of_two_exchanges_a_step_of_one_rings_when_it_has_lasted(left):
+    (opened, _), *_ = rung({"bybit": fallen(left)}, parts=BOTH)
+    assert ALONE - 15 * SECOND <= opened <= ALONE + HELD + 30 * SECOND
+
+
+@mark.parametrize("left", [0.85, 0.4])
+@mark.parametrize("prices", [0.98, 1.02])
+def test_of_two_exchanges_a_step_of_one_rings_at_once_where_the_price_moves(left, prices):
+    (opened, _), *_ = rung({"bybit": fallen(left)}, fallen(prices), parts=BOTH)
+    assert opened <= LASTS + 30 * SECOND
+
+
+@mark.parametrize("left", [0.85, 0.4])
+def test_of_two_exchanges_a_step_of_one_rings_at_once_where_the_other_falls_too(left):
+    (opened, _), *_ = rung({"bybit": fallen(left), "binance": fallen(0.96)}, parts=BOTH)
+    assert opened <= LASTS + 30 * SECOND
 
 
 def test_a_jump_up_that_slides_back_is_a_fall():
