@@ -8,7 +8,7 @@ import csv
 import gzip
 import re
 import zlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -35,6 +35,7 @@ from bot.config.markets import coin_meant
 from rules.snapshot import PRICE
 from streams.durations import duration
 from streams.events import Ms
+from streams.text import printable
 
 _Cell = TypeVar("_Cell", str, int, float)
 
@@ -96,6 +97,12 @@ _POSITIVE = frozenset({"open", "close", "price", "interval_h", "band_bp"})
 _NOT_NEGATIVE = frozenset(
     {"oi_usd", "oi_base", "bid_usd", "ask_usd", "long_usd", "short_usd", "floor_musd"}
 )
+_RATES = frozenset({"rate", "rate_8h_open", "rate_8h_high", "rate_8h_low", "rate_8h_close"})
+_MOST_RATE = 1.0
+"""All that a position is worth, which no venue charges at once."""
+_MOST_HOURS = 24.0
+_LONGEST_NAME = 60
+"""Of what is named in a cell: contracts of venues, and metrics, are shorter."""
 
 
 def is_csv(path: Path) -> bool:
@@ -122,6 +129,8 @@ def read(path: Path, notes: Notes) -> CsvTable:
         {name: _numbers(path, name, column) for name, column in cells.items()},
         re.sub(r"\d+", "#", str(path)),
     )
+    if form_name == "price_bars":
+        _possible(path, table.numbers)
     for asset in dict.fromkeys(table.names.get("asset", ())):
         if (near := coin_meant(asset)) != asset:
             notes.add(f"{path}: {asset} is taken for a coin of that name: is it {near}?")
@@ -244,6 +253,10 @@ def _numbers(path: Path, name: str, cells: Sequence[str]) -> NDArray[np.float64]
             raise ValueError(f"{name} is {text}, and cannot be negative")
         if x <= 0 and name in _POSITIVE:
             raise ValueError(f"{name} is {text}, and must be above zero")
+        if abs(x) > _MOST_RATE and name in _RATES:
+            raise ValueError(f"{name} is {text}: it is a fraction, 0.0001 for 0.01 %")
+        if x > _MOST_HOURS and name == "interval_h":
+            raise ValueError(f"{name} is {text}: it is in hours, 24 at most")
         return x
 
     return np.array(_each(path, cells, number), np.float64)
@@ -252,7 +265,19 @@ def _numbers(path: Path, name: str, cells: Sequence[str]) -> NDArray[np.float64]
 def _texts(path: Path, name: str, cells: Sequence[str]) -> list[str]:
     if name != "instrument" and "" in cells:
         raise _bad(path, cells.index(""), f"{name} is empty")
+    for text in dict.fromkeys(cells):
+        if len(text) > _LONGEST_NAME or not text.isprintable():
+            shown = printable(text, _LONGEST_NAME)
+            raise _bad(path, cells.index(text), f"{name} {shown} is no name")
     return list(cells)
+
+
+def _possible(path: Path, bars: Mapping[str, NDArray[np.float64]]) -> None:
+    """Raises BadFile for the first bar that cannot be. What is not given is not wrong."""
+    low, high = bars["low"], bars["high"]
+    for row in np.flatnonzero((low <= 0) | (low > high)).tolist()[:1]:
+        text = f"has a low of {low[row]:g} and a high of {high[row]:g}, which cannot be"
+        raise _bad(path, row, text)
 
 
 def _each(path: Path, cells: Sequence[str], value: Callable[[str], _Cell]) -> list[_Cell]:

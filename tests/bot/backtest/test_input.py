@@ -18,6 +18,9 @@ from tests.bot.backtest.logs import history_of, series_of_tables
 T0: Ms = 1_738_540_800_000  # 3 Feb 2025
 OI = "known_ms,venue,asset,oi_usd,oi_base,step"
 METRIC = "known_ms,metric,asset,value"
+SETTLED = "known_ms,venue,asset,rate,interval_h"
+PREDICTED = "known_ms,venue,asset,rate_8h_open,rate_8h_high,rate_8h_low,rate_8h_close"
+BARS = "known_ms,venue,asset,open,high,low,close,volume_base,step"
 
 
 def written(folder: Path, *lines: str, name: str = "data.csv") -> Path:
@@ -64,6 +67,36 @@ REFUSED = {
     ),
     "negative": (
         (OI, f"{T0},all,BTC,-5,1,4h"), "line 2: oi_usd is -5, and cannot be negative"
+    ),
+    "percent for a fraction": (
+        (SETTLED, f"{T0},binance,BTC,0.0001,8", f"{T0 + 1},binance,BTC,-1.5,8"),
+        "line 3: rate is -1.5: it is a fraction, 0.0001 for 0.01 %",
+    ),
+    "percent for a predicted fraction": (
+        (PREDICTED, f"{T0},binance,BTC,0.01,3,0.01,0.01"),
+        "line 2: rate_8h_high is 3: it is a fraction, 0.0001 for 0.01 %",
+    ),
+    "minutes for hours": (
+        (SETTLED, f"{T0},binance,BTC,0.0001,480"),
+        "line 2: interval_h is 480: it is in hours, 24 at most",
+    ),
+    "a bar upside down": (
+        (
+            BARS, f"{T0},binance,BTC,100,101,99,100,1,1min",
+            f"{T0 + 1},binance,BTC,100,90,110,100,1,1min",
+        ),
+        "line 3: has a low of 110 and a high of 90, which cannot be",
+    ),
+    "a bar below zero": (
+        (BARS, f"{T0},binance,BTC,100,101,-99,100,1,1min"),
+        "line 2: has a low of -99 and a high of 101, which cannot be",
+    ),
+    "a name that turns a terminal red": (
+        (METRIC, f"{T0},m,BTC,1", f"{T0},m,B\x1b[31mTC,1"),
+        "line 3: asset B\\x1b[31mTC is no name",
+    ),
+    "a name without an end": (
+        (OI, f"{T0},{'v' * 100},BTC,5,1,4h"), f"line 2: venue {'v' * 59}… is no name"
     ),
     "no number": (
         (OI, f"{T0},all,BTC,5 B,1,4h"), "line 2: oi_usd '5 B' is not a number"
