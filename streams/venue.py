@@ -71,6 +71,12 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """A connection may begin with liquidations of before it."""
     throttles_liquidations: bool = False
     """At most one liquidation order a contract and second is reported."""
+    all_liquidations: bool | None = None
+    """False: some are left out; True: its documentation says that none is; None: nobody says."""
+    funding_hours: float | None = None
+    """The interval of all its contracts, always; None: each contract says its own."""
+    book: str
+    """How far its books reach, in words: of how many levels a side they are at most."""
     connects_per_second: float = 4.0
     """How many sockets may be opened a second, over all subscriptions and reconnects."""
     messages_per_hour: int | None = None
@@ -126,6 +132,7 @@ class HistoryRequest(msgspec.Struct, frozen=True, kw_only=True):
     alone: the answer begins there, so the next page begins behind its newest row; ``{until}``
     alone: it ends there, so the next page ends before its oldest row; both: pieces of ``piece_ms``,
     the newest first; ``{page}``: the number of the page, from 1. Without any there is one page.
+    ``{since_s}`` and ``{until_s}`` are the same in seconds, rounded down.
     """
 
     request: Request

@@ -2,6 +2,7 @@
 
 import ast
 import fnmatch
+import json
 import os
 import re
 import shlex
@@ -9,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
@@ -44,10 +45,13 @@ from bot.lang import LANGUAGES
 from rules.metrics import METRICS, metric
 from streams.events import SPOT_KINDS, AnyEvent, Kind
 from streams.sources import SOURCES
+from streams.venue import Spec
 from streams.venues import VENUES
 from tests import channel_picture
 from tests.bot.fake_telegram import TOKEN
 from tests.gates.release import pins
+from tests.streams.frames import contracts
+from tests.streams.venues.test_venues_recorded import READ
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = (
@@ -374,10 +378,64 @@ def venue_table() -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def test_readme_shows_what_each_venue_gives() -> None:
-    match = re.search(r"<!-- venues -->\n(.*?)\n<!-- /venues -->", text_of("README.md"), re.DOTALL)
-    shown = match[1].strip() if match else ""
-    expected = venue_table()
+def venue_details() -> str:
+    """How far the feeds of each venue go, what it tells of the past, and on how many recorded
+    frames its adapter was tried, as the README must show it."""
+    rows = [
+        ["venue", "funding paid each", "books", "liquidations", "told of the past",
+         "recorded frames"],
+        ["---"] * 6,
+    ]  # fmt: skip
+    for name, venue in VENUES.items():
+        spec = venue.SPEC
+        hours = "interval of the contract" if spec.funding_hours is None else None
+        paid = "none: spot" if spec.spot else hours or f"{spec.funding_hours:g} h"
+        kinds = {history.kind for history in venue.histories(contracts(name, "BTC"))}
+        past = ", ".join(kind.replace("_", " ") for kind in Kind if kind in kinds) or "nothing"
+        frames = recorded_frames(name)
+        rows.append([spec.title, paid, spec.book, liquidations_in_words(spec), past, f"{frames:,}"])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def liquidations_in_words(spec: Spec) -> str:
+    """How complete they are."""
+    if spec.spot:
+        return "none: spot"
+    if Kind.LIQUIDATION not in spec.kinds:
+        return "not available"
+    if spec.throttles_liquidations:
+        return "one a contract and second at most"
+    words = {
+        True: "all, by its documentation",
+        False: "some are left out",
+        None: "nobody says whether all",
+    }
+    return words[spec.all_liquidations]
+
+
+EXAMPLES = ("doc_", "jkorf_", "gct_", "nautilus_", "xchange_")
+"""Files that are, or mix what was captured with, examples of documentation."""
+
+
+def recorded_frames(venue: str) -> int:
+    """Of how many frames that somebody received the golden events are here."""
+    count = 0
+    for file in READ[venue]:
+        name = re.sub(r"\.jsonl?(\.gz)?$", "", file)
+        if not file.startswith(EXAMPLES):
+            text = text_of(f"tests/streams/golden/recorded/{venue}/{name}.jsonl")
+            digest = text.startswith('{\n "lines"')
+            count += json.loads(text)["lines"] if digest else text.count("\n")
+    return count
+
+
+@pytest.mark.parametrize(
+    ("mark", "table"), [("venues", venue_table), ("venues in detail", venue_details)]
+)
+def test_readme_shows_what_each_venue_gives(mark: str, table: Callable[[], str]) -> None:
+    between = rf"<!-- {mark} -->\n(.*?)\n<!-- /{mark} -->"
+    match = re.search(between, text_of("README.md"), re.DOTALL)
+    shown, expected = match[1].strip() if match else "", table()
     assert shown == expected, f"put this between the two marks in README.md:\n{expected}"
 
 

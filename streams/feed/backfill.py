@@ -24,7 +24,7 @@ import structlog
 
 from streams.clock import Clock
 from streams.contracts import past_rates
-from streams.durations import DAY, HOUR, MINUTE
+from streams.durations import DAY, HOUR, MINUTE, SECOND
 from streams.events import (
     ANOTHER_COUNT,
     ANOTHER_UNIT,
@@ -429,17 +429,27 @@ def _time(row: Decoded) -> Ms | None:
 
 
 def _interest(rows: Sequence[Decoded], now: Ms) -> list[PastInterest]:
-    """Open interest of before, with the price beside it, without what cannot be true."""
+    """Open interest of before, with the price beside it, without what cannot be true; the newest
+    of each 5 minutes where a venue tells more."""
     prices = {row.at: row.mark for row in rows if isinstance(row, Price)}
+    before = [row for row in rows if isinstance(row, OpenInterest) and row.at <= now]
+    newest: dict[Ms, Ms] = {}
+    for row in before:
+        newest[_step(row.at)] = max(row.at, newest.get(_step(row.at), 0))
     values: dict[Ms, set[float]] = {}
-    for row in rows:
-        if isinstance(row, OpenInterest) and row.at <= now:
+    for row in before:
+        if newest[_step(row.at)] == row.at:
             values.setdefault(row.at, set()).add((row.usd if row.inverse else row.base) or 0.0)
     sure = [(at, held.pop()) for at, held in sorted(values.items()) if len(held) == 1]
     held = _without_spikes([(at, value) for at, value in sure if value > 0])
     known = [(at, price) for at, _ in held if (price := prices.get(at)) is not None]
     price = dict(_without_spikes(known))
     return [PastInterest(at, value, price.get(at)) for at, value in held]
+
+
+def _step(at: Ms) -> Ms:
+    """The 5 minutes that a time ends, or is within."""
+    return -(-at // CANDLE)
 
 
 def _prices(candles: Sequence[Candle], now: Ms) -> dict[Ms, float]:
@@ -521,7 +531,7 @@ class _Pages:
         self._number = 1
         self._over = False
         text = history.request.path.encode() + (history.request.body or b"")
-        self._forward, self._backward = b"{since}" in text, b"{until}" in text
+        self._forward, self._backward = b"{since" in text, b"{until" in text
         self._numbered = b"{page}" in text
 
     def request(self) -> Request | None:
@@ -532,7 +542,14 @@ class _Pages:
         if self._forward and self._backward:
             since = max(self._first, self._until - self._history.piece_ms)
         path, body = self._history.request.path, self._history.request.body
-        for name, value in (("since", since), ("until", self._until), ("page", self._number)):
+        values = {
+            "since": since,
+            "since_s": since // SECOND,
+            "until": self._until,
+            "until_s": self._until // SECOND,
+            "page": self._number,
+        }
+        for name, value in values.items():
             path = path.replace(f"{{{name}}}", str(value))
             body = body and body.replace(b"{%b}" % name.encode(), str(value).encode())
         return msgspec.structs.replace(self._history.request, path=path, body=body)

@@ -54,6 +54,8 @@ SPEC = Spec(
     socket_life_s=86_400,
     # forceOrder: "only the largest one liquidation order within 1000ms will be pushed"
     throttles_liquidations=True,
+    book="the best 1000 at first, then what changes",
+    all_liquidations=False,
 )
 
 

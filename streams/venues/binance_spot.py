@@ -46,6 +46,7 @@ SPEC = Spec(
     socket_life_s=86_400,
     connects_per_second=1.0,  # 300 within 5 minutes
     sends_per_second=4.0,  # 5 incoming messages a second, pongs among them
+    book="the best 5000 at first, then what changes",
 )
 
 _QUOTES = frozenset(("USDT", "USDC"))

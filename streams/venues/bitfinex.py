@@ -10,10 +10,12 @@ contract is one coin. Liquidations are of all contracts, and of margin positions
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
-from streams.events import Instrument, Kind, Ms, Position
+from streams.durations import HOUR
+from streams.events import Instrument, Kind, Ms, OpenInterest, Position, Price
 from streams.venue import (
     NO_CHANNELS,
     NOTHING,
@@ -23,6 +25,7 @@ from streams.venue import (
     ChannelNumber,
     Channels,
     Decoded,
+    HistoryRequest,
     ListedContracts,
     Listing,
     Malformed,
@@ -37,6 +40,8 @@ from streams.venue import (
     Unreadable,
 )
 from streams.venues import wire
+
+_FUNDING_HOURS = 8.0
 
 SPEC = Spec(
     name="bitfinex",
@@ -56,11 +61,17 @@ SPEC = Spec(
         Kind.VOLUME: "it is polled, and the channel of each contract is not listened to",
         "funding_interval": "it is 8 h there, which no frame says",
     },
+    book="the best 250",
+    all_liquidations=False,  # what it keeps for itself is not told
+    funding_hours=_FUNDING_HOURS,
 )
 
 _PATH = "/ws/2"
 _PAIRS, _NAMES = "/v2/conf/pub:list:pair:futures", "/v2/conf/pub:map:currency:sym"
 _TICKERS, _STATUSES = "/v2/tickers?symbols=ALL", "/v2/status/deriv?keys=ALL"
+_PAST_STATUSES = "/hist?start={since}&end={until}&limit=5000"
+_PAST_ROWS, _PAST_PIECE = 5000, 26 * HOUR
+"""There is about one a minute."""
 _FLAGS = 32_768 | 65_536
 """A time and a number at the end of every array. Not 131,072, its checksum of books: with numbers
 nothing gets lost unseen, and it is of texts that JavaScript would write."""
@@ -70,7 +81,6 @@ _CHANNELS_PER_SOCKET = 30
 _STATUS_KINDS = frozenset((Kind.FUNDING, Kind.OPEN_INTEREST, Kind.PRICE))
 _LIQUIDATIONS = "liq:global"
 _SILENCE_S = {Kind.PRICE: 120.0, Kind.DEPTH: 60.0}
-_FUNDING_HOURS = 8.0
 
 _CONTRACT = re.compile(r"([A-Z0-9]+)F0:USTF0")
 _NO_COIN = re.compile(
@@ -162,6 +172,7 @@ _frame = msgspec.json.Decoder(_Frame)
 _text = msgspec.json.Decoder(wire.Text)
 _number = msgspec.json.Decoder(int | None)
 _status = msgspec.json.Decoder(_Status)
+_statuses = msgspec.json.Decoder(list[_Status])
 _level = msgspec.json.Decoder(_Level)
 _levels = msgspec.json.Decoder(list[_Level])
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
@@ -441,7 +452,35 @@ def _of_tickers(body: bytes, facts: Callable[[_Ticker], Sequence[Decoded]]) -> l
     )
 
 
-histories, decode_history = wire.no_histories, wire.decode_no_history
+def histories(instruments: Sequence[Instrument]) -> list[HistoryRequest]:
+    """Open interest, contract by contract, from the statuses of before."""
+    return [
+        HistoryRequest(
+            request=Request(
+                path=f"/v2/status/deriv/{quote(i.symbol, safe=':')}{_PAST_STATUSES}",
+                symbol=i.symbol,
+            ),
+            kind=Kind.OPEN_INTEREST,
+            rows=_PAST_ROWS,
+            every_s=3.0,
+            piece_ms=_PAST_PIECE,
+        )
+        for i in instruments
+    ]
+
+
+def decode_history(
+    history: HistoryRequest, body: bytes, listing: Listing, seen: Ms
+) -> list[Decoded]:
+    """Statuses of one contract, whom the rows do not name, as on the socket."""
+
+    def held(row: _Status) -> list[Decoded]:
+        facts = _status_facts(history.request.symbol, row, listing, seen)
+        return [fact for fact in facts if isinstance(fact, OpenInterest | Price)]
+
+    return wire.facts_of_rows(
+        lambda: wire.read(_statuses, body), lambda: wire.read(_raws, body), _status, held
+    )
 
 
 def checks(instruments: Sequence[Instrument]) -> list[Request]:

@@ -55,6 +55,8 @@ SPEC = Spec(
         (Kind.PRICE, Kind.OPEN_INTEREST, Kind.FUNDING, Kind.VOLUME),
         "it is polled, and the topic of each contract that has it too is not listened to",
     ),
+    book="the best 1000",
+    all_liquidations=False,
 )
 
 _PATH = "/v3/ws/public"

@@ -54,6 +54,8 @@ SPEC = Spec(
     ping=b'{"op":"ping"}',
     sends_per_second=10.0,
     rows="changes",
+    book="the best 1000 of the 20 largest, 200 of others",
+    all_liquidations=True,
 )
 
 

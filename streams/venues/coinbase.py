@@ -49,6 +49,7 @@ SPEC = Spec(
     requests_per_second=5.0,  # 10 an address, not confirmed
     connects_per_second=4.0,  # 8 an address
     sends_per_second=4.0,  # 8 an address; the first within 5 s, or it closes the connection
+    book="whole",
 )
 
 _PRODUCTS = "/api/v3/brokerage/market/products?product_type=SPOT"

@@ -38,6 +38,8 @@ from streams.venues import wire
 _SUBSCRIBE, _UNSUBSCRIBE, _TEST = 1, 2, 3
 """The ids of requests: an answer has the id of what was asked, and nothing else tells it."""
 
+_FUNDING_HOURS = 1.0
+
 SPEC = Spec(
     name="deribit",
     title="Deribit",
@@ -51,6 +53,8 @@ SPEC = Spec(
     answers_pings=False,
     no_second_source={"funding_interval": "it is paid all the time, at a rate for 8 h"},
     sends_per_second=3.0,  # a subscription costs a tenth of the credits of a second
+    book="whole",
+    funding_hours=_FUNDING_HOURS,
 )
 
 _PATH = "/ws/api/v2"
@@ -79,7 +83,6 @@ _PER_SOCKET = 100
 """Contracts. An address may have 32 connections, requests among them, and a message 32 KB."""
 
 _SILENCE_S = {Kind.PRICE: 60.0, Kind.DEPTH: 60.0}
-_FUNDING_HOURS = 1.0
 _RATE_HOURS = 8.0
 _ENDED = frozenset(("delivered", "archivized"))
 _NOT_CHANGES = re.compile(r"book\.[^.]+\.[^.]+\.\d+\.")

@@ -15,6 +15,7 @@ from typing import TypeVar
 import msgspec
 
 from streams.contracts import Terms
+from streams.durations import HOUR
 from streams.events import Instrument, Kind, Ms, Position
 from streams.venue import (
     NO_CHANNELS,
@@ -22,6 +23,7 @@ from streams.venue import (
     BookUpdate,
     Channels,
     Decoded,
+    HistoryRequest,
     ListedContracts,
     Listing,
     Malformed,
@@ -44,13 +46,13 @@ SPEC = Spec(
     open_interest=Sides(None, "an aggregator says both; no word of the venue on `amount`"),
     requests_per_second=10.0,  # 240 in 3 s, of market data 80 a second
     sends_per_second=20.0,  # 40 subscriptions a second are allowed on a connection
-    tells_settlements=False,
     rows="apart",
     no_second_source={
         Kind.OPEN_INTEREST: "it is polled, and no channel has it",
         Kind.VOLUME: "it is polled, and the channel of each contract is not listened to",
         "funding_interval": "contract_elements alone says it",
     },
+    book="the best 150",
 )
 
 _ALL, _BOOKS, _PRICES = "/linear-swap-notification", "/linear-swap-ws", "/ws_index"
@@ -59,6 +61,9 @@ _TICKERS = "/v2/linear-swap-ex/market/detail/batch_merged"
 _INTEREST = "/v5/market/open_interest"
 _RATES = "/linear-swap-api/v1/swap_batch_funding_rate"
 _MARKS = "/index/market/history/linear_swap_mark_price_kline?period=1min&size=1&contract_code="
+_SETTLED = "/v5/market/funding_rate_history?limit=2&contract_code="
+_PAST_ROWS = 100  # 200 are refused
+_PAST_RATES = "/v5/market/funding_rate_history?start_time={since}&end_time={until}"
 _POLLS = ((Kind.OPEN_INTEREST, _INTEREST, 10.0, 0.0), (Kind.VOLUME, _TICKERS, 60.0, 3.0))
 
 _REACH = 150
@@ -113,6 +118,12 @@ class _Rate(msgspec.Struct):
     funding_rate: wire.Text | None = None
     settlement_time: wire.Text = ""
     funding_time: wire.Text = ""
+
+
+class _Settled(msgspec.Struct):
+    contract_code: str
+    funding_rate: wire.Text
+    funding_time: wire.Time
 
 
 class _Elements(msgspec.Struct):
@@ -175,6 +186,8 @@ _ticker = msgspec.json.Decoder(_Ticker)
 _book = msgspec.json.Decoder(_Book, strict=False)
 _bar = msgspec.json.Decoder(_Bar)
 _bars = msgspec.json.Decoder(list[_Bar])
+_settlements = msgspec.json.Decoder(list[_Settled], strict=False)
+_settlement = msgspec.json.Decoder(_Settled, strict=False)
 
 
 def listing_requests() -> list[Request]:
@@ -303,12 +316,15 @@ def resync(
 
 
 def polls(instruments: Sequence[Instrument], kinds: frozenset[Kind]) -> list[Poll]:
-    """Open interest and volumes, each of all contracts at once."""
-    return [
+    """Open interest and volumes, each of all contracts at once, and settled funding, contract by
+    contract, spread over two minutes after each full hour."""
+    of_all = [
         Poll(request=Request(path=path), kind=kind, every_s=every_s, offset_s=offset_s)
         for kind, path, every_s, offset_s in _POLLS
         if kind in kinds and instruments
     ]
+    settled = wire.of_each(instruments if Kind.FUNDING in kinds else (), _SETTLED)
+    return [*of_all, *wire.spread(settled, Kind.FUNDING, 3600.0, over_s=120.0, offset_s=60.0)]
 
 
 def decode(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
@@ -489,15 +505,61 @@ _read_mids = _reader(_Ticker, _mid_facts)
 
 
 def decode_poll(poll: Poll, body: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
-    """Open interest, or the tickers, of all contracts."""
+    """Open interest, or the tickers, of all contracts, or the newest settlement of one; the one
+    before it tells the interval."""
     answer = _read(body)
     at = wire.moment(answer.ts) or seen
+    if poll.kind is Kind.FUNDING:
+        return _newest(wire.read(_settlements, answer.data), listing, seen)
     if poll.kind is Kind.OPEN_INTEREST:
         return _read_interest(answer.data, listing, at, seen)
     return _read_volumes(answer.ticks, listing, at, seen)
 
 
-histories, decode_history = wire.no_histories, wire.decode_no_history  # no settlement is read
+def _newest(rows: Sequence[_Settled], listing: Listing, seen: Ms) -> list[Decoded]:
+    newest = max(rows, key=lambda row: row.funding_time, default=None)
+    of = newest and listing.instruments.get(newest.contract_code)
+    if newest is None or of is None:
+        return []
+    before = [
+        row.funding_time
+        for row in rows
+        if row.contract_code == of.symbol and row.funding_time < newest.funding_time
+    ]
+    terms = Terms(symbol=of.symbol, settled_before=max(before)) if before else None
+    return wire.present(terms, wire.settled(of, newest.funding_time, seen, newest.funding_rate))
+
+
+def histories(instruments: Sequence[Instrument]) -> list[HistoryRequest]:
+    """Settled funding, contract by contract, in pieces that one answer holds: in which order it has
+    more nobody says. Open interest of before is told by the hour, so nothing is made of it."""
+    path = f"{_PAST_RATES}&limit={_PAST_ROWS}&contract_code="
+    return [
+        HistoryRequest(
+            request=request,
+            kind=Kind.FUNDING,
+            rows=_PAST_ROWS,
+            every_s=0.5,
+            piece_ms=round((_PAST_ROWS - 4) * (i.funding_hours or 1.0) * HOUR),
+        )
+        for i, request in zip(instruments, wire.of_each(instruments, path), strict=True)
+    ]
+
+
+def decode_history(
+    history: HistoryRequest, body: bytes, listing: Listing, seen: Ms
+) -> list[Decoded]:
+    """One page of settlements."""
+    of, data = listing.instruments.get(history.request.symbol), _read(body).data
+
+    def facts(row: _Settled) -> list[Decoded]:
+        if of is None or row.contract_code != of.symbol:
+            return []
+        return wire.present(wire.settled(of, row.funding_time, seen, row.funding_rate))
+
+    return wire.facts_of_rows(
+        lambda: wire.read(_settlements, data), lambda: wire.read(_raws, data), _settlement, facts
+    )
 
 
 def checks(instruments: Sequence[Instrument]) -> list[Request]:

@@ -43,6 +43,8 @@ from streams.venue import (
 )
 from streams.venues import wire
 
+_FUNDING_HOURS = 1.0
+
 SPEC = Spec(
     name="hyperliquid",
     title="Hyperliquid",
@@ -53,10 +55,11 @@ SPEC = Spec(
     weight_per_minute=1200,
     no_second_source={"funding_interval": "it is an hour there, which is said nowhere"},
     ping=b'{"method":"ping"}',
+    book="20 buckets of 1 to 10 bp",
+    funding_hours=_FUNDING_HOURS,
 )
 
 _PATH = "/ws"
-_FUNDING_HOURS = 1.0
 # an hour: in a public record of all settlements from May 2023 to October 2026 the largest is 4 %
 _FUNDING_CAP = 0.04
 _MAIN_DEX = ""

@@ -9,9 +9,11 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal
+from urllib.parse import quote
 
 import msgspec
 
+from streams.durations import HOUR, MINUTE, SECOND
 from streams.events import Instrument, Kind, Ms, Position
 from streams.venue import (
     NO_CHANNELS,
@@ -19,6 +21,7 @@ from streams.venue import (
     BookUpdate,
     Channels,
     Decoded,
+    HistoryRequest,
     ListedContracts,
     Listing,
     Malformed,
@@ -30,6 +33,8 @@ from streams.venue import (
     Subscription,
 )
 from streams.venues import wire
+
+_FUNDING_HOURS = 1.0
 
 SPEC = Spec(
     name="kraken",
@@ -45,12 +50,17 @@ SPEC = Spec(
     },
     tells_settlements=False,  # its feed has the rate in force and the next one
     repeats_liquidations=True,  # a subscription begins with the last 100 trades
+    book="whole",
+    funding_hours=_FUNDING_HOURS,
 )
 
 _PATH = "/ws/v1"
 _CONTRACTS = "/derivatives/api/v3/instruments"
 _TICKERS = "/derivatives/api/v3/tickers"
 _ORDERS = "/derivatives/api/v3/orderbook?symbol="
+_PAST_INTEREST = "/api/charts/v1/analytics/{}/open-interest?interval=300"
+_PAST_STEP, _PAST_PIECE, _PAST_ROWS = 5 * MINUTE, 8 * HOUR, 97
+"""Nobody says how many rows an answer has at most."""
 
 _TICKER_KINDS = frozenset((Kind.FUNDING, Kind.OPEN_INTEREST, Kind.PRICE, Kind.VOLUME))
 _TICKER, _TRADES, _BOOKS = "ticker", "trade", "book"
@@ -58,7 +68,6 @@ _TICKERS_PER_SOCKET = 100
 _BOOKS_PER_SOCKET = 50
 
 _SILENCE_S = {Kind.PRICE: 60.0, Kind.DEPTH: 60.0}
-_FUNDING_HOURS = 1.0
 _TYPES = {"PF_": "flexible_futures", "PI_": "futures_inverse"}
 _COIN = re.compile("[A-Z0-9]+")
 """Shares are written with a small letter, as in AAPLx."""
@@ -108,6 +117,17 @@ class _Sides(msgspec.Struct):
 class _Orders(msgspec.Struct):
     orderBook: _Sides
     serverTime: _ServerTime | None = None
+
+
+class _Series(msgspec.Struct):
+    timestamp: list[int]
+    data: list[tuple[wire.Text, wire.Text, wire.Text, wire.Text]]
+
+
+class _Analytics(msgspec.Struct):
+    """Open, high, low and close of the 5 minutes that begin at each time."""
+
+    result: _Series
 
 
 class _Ticker(msgspec.Struct):
@@ -175,6 +195,7 @@ _contract = msgspec.json.Decoder(_Contract)
 _rows = msgspec.json.Decoder(_Rows)
 _row = msgspec.json.Decoder(_Row)
 _orders = msgspec.json.Decoder(_Orders)
+_analytics = msgspec.json.Decoder(_Analytics)
 
 
 def listing_requests() -> list[Request]:
@@ -399,9 +420,44 @@ def _read_change(frame: bytes, listing: Listing, seen: Ms) -> list[Decoded]:
     ]
 
 
-# an answer about settled funding has all of it since the beginning
 polls, decode_poll = wire.no_polls, wire.decode_no_poll
-histories, decode_history = wire.no_histories, wire.decode_no_history  # no settlement is read
+
+
+def histories(instruments: Sequence[Instrument]) -> list[HistoryRequest]:
+    """Open interest, contract by contract. Settled funding is not asked for: of what the feed says
+    nothing goes on from it."""
+    return [
+        HistoryRequest(
+            request=Request(
+                path=_PAST_INTEREST.format(quote(i.symbol)) + "&since={since_s}&to={until_s}",
+                symbol=i.symbol,
+            ),
+            kind=Kind.OPEN_INTEREST,
+            rows=_PAST_ROWS,
+            every_s=0.5,
+            piece_ms=_PAST_PIECE,
+        )
+        for i in instruments
+    ]
+
+
+def decode_history(
+    history: HistoryRequest, body: bytes, listing: Listing, seen: Ms
+) -> list[Decoded]:
+    """Open interest at the end of each 5 minutes that are over, counted as in the tickers."""
+    of = listing.instruments.get(history.request.symbol)
+    series = wire.read(_analytics, body).result
+    if len(series.timestamp) != len(series.data):
+        raise Malformed(f"{len(series.timestamp)} times of {len(series.data)} values")
+    facts: list[Decoded] = []
+    for time, (*_, close) in zip(series.timestamp, series.data, strict=True):
+        at, held = wire.moment(time * SECOND + _PAST_STEP), wire.not_negative(close)
+        if at is None:
+            raise Malformed(f"open interest at {time!r:.20}")
+        if of is not None and held is not None and at <= seen:
+            units = held if of.inverse else held * of.contract_size
+            facts += wire.past_interest(SPEC.open_interest, of, at, seen, units, None)
+    return facts
 
 
 def checks(instruments: Sequence[Instrument]) -> list[Request]:

@@ -50,6 +50,7 @@ SPEC = Spec(
     ping=b'{"method":"ping"}',
     ping_s=30.0,  # it closes a connection on which nothing was sent for a minute
     connects_per_second=0.2,  # 150 within ten minutes
+    book="the best 1000",
 )
 
 _PAIRS = "/0/public/AssetPairs"

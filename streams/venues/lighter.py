@@ -33,6 +33,8 @@ from streams.venue import (
 )
 from streams.venues import wire
 
+_FUNDING_HOURS = 1.0
+
 SPEC = Spec(
     name="lighter",
     title="Lighter",
@@ -53,6 +55,8 @@ SPEC = Spec(
         Kind.FUNDING: "by REST it says what was charged alone",
         "funding_interval": "it is an hour there, which is said nowhere",
     },
+    book="whole",
+    funding_hours=_FUNDING_HOURS,
 )
 
 _PATH = "/stream"
@@ -65,7 +69,6 @@ _TOPICS = {"trade": ("trade", Kind.LIQUIDATION), "book": ("order_book", Kind.DEP
 _TOPICS_PER_SOCKET = 250
 """500 are allowed; so few sockets share the messages that all of them may send."""
 _SILENCE_S = {Kind.PRICE: 30.0, Kind.DEPTH: 60.0}
-_FUNDING_HOURS = 1.0
 _ACTIVE, _INACTIVE = "active", "inactive"
 _NO_COIN = re.compile(
     r"X(AU|AG|PD|PT|CU)|WTI|BRENT.*|NATGAS|(EUR|GBP|AUD|NZD)USD|USD(JPY|CHF|CAD|KRW|CNH)|EURJPY"

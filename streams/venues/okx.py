@@ -60,6 +60,8 @@ SPEC = Spec(
         (Kind.OPEN_INTEREST, Kind.FUNDING, Kind.VOLUME),
         "it is polled, and the channel of each contract that has it too is not listened to",
     ),
+    book="the best 400",
+    all_liquidations=False,
 )
 
 _PATH = "/ws/v5/public"

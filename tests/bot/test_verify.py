@@ -12,12 +12,19 @@ from streams.feed.hub import VenueAddress
 from streams.feed.selection import Markets
 from tests.bot.lying_venue import COINS, HOUR, LyingVenue, Ticker, lying
 from tests.streams import frames
+from tests.streams.binance_spot_server import BinanceSpotServer
+from tests.streams.bitfinex_server import BitfinexServer
 from tests.streams.bitget_server import BitgetServer
+from tests.streams.bybit_spot_server import BybitSpotServer
+from tests.streams.coinbase_server import CoinbaseServer
 from tests.streams.deribit_server import DeribitServer
 from tests.streams.feed.test_client_inverse import CoinM
 from tests.streams.gate_server import GateServer
+from tests.streams.htx_server import HtxServer
 from tests.streams.kraken_server import KrakenServer
-from tests.streams.okx_server import OkxServer
+from tests.streams.kraken_spot_server import KrakenSpotServer
+from tests.streams.lighter_server import LighterServer
+from tests.streams.okx_server import OkxServer, OkxSpotServer
 from tests.streams.venue_server import StandIn, listening, resting
 from tests.streams.virtual import EPOCH, Clock, virtual
 
@@ -202,6 +209,14 @@ def _deribit_lies(server: DeribitServer) -> None:
     server.held *= 2
 
 
+def _answers_otherwise(server: Any) -> None:
+    server.answered = type(server.answered)(105)
+
+
+def _lighter_lies(server: LighterServer) -> None:
+    server.usd *= 1.5
+
+
 def _coin_m_lies(server: CheckedCoinM) -> None:
     server.interest = "70000"
 
@@ -220,7 +235,25 @@ PROTOCOLS: dict[str, tuple[Callable[[], Any], Callable[[Any], None], str, set[st
                {"funding rate per 8 h", "funding interval"}),
     "binance-coinm": (lambda: CheckedCoinM("BTCUSD_PERP", "ETHUSD_PERP"), _coin_m_lies,
                       "open interest", set()),
+    "htx": (lambda: HtxServer("BTC", "ETH"), _answers_otherwise, "mark price",
+            {"index price", "depth of the book", "open interest", "funding interval",
+             "24 h volume"}),
+    "bitfinex": (lambda: BitfinexServer("BTC", "ETH"), _answers_otherwise, "open interest",
+                 {"depth of the book", "funding interval", "24 h volume"}),
+    "lighter": (lambda: LighterServer("BTC", "ETH"), _lighter_lies, "open interest",
+                {"mark price", "index price", "depth of the book", "funding rate per 8 h",
+                 "funding interval"}),
+    "binance-spot": (lambda: BinanceSpotServer("BTC", "ETH"), _answers_otherwise, "last price",
+                     set()),
+    "coinbase": (lambda: CoinbaseServer("BTC", "ETH"), _answers_otherwise, "last price", set()),
+    "bybit-spot": (lambda: BybitSpotServer("BTC", "ETH"), _answers_otherwise, "last price", set()),
+    "okx-spot": (lambda: OkxSpotServer("BTC", "ETH"), _answers_otherwise, "last price", set()),
+    "kraken-spot": (lambda: KrakenSpotServer("BTC", "ETH"), _answers_otherwise, "last price",
+                    set()),
 }  # fmt: skip
+NUMBERS = ("mark price", "index price", "mid of the book", "depth of the book", "open interest",
+           "funding rate per 8 h", "funding interval", "24 h volume")  # fmt: skip
+SPOT_NUMBERS = ("last price", "mid of the book", "depth of the book", "24 h volume")
 
 
 @pytest.mark.parametrize("lies", [False, True])
@@ -236,16 +269,15 @@ def test_each_protocol_is_compared_with_its_second_source(venue: str, lies: bool
             if lies:
                 lie(server)
             place = VenueAddress(venue=StandIn(venue), websocket=sockets.url, rest=rest)
-            markets = Markets(majors=("BTC", "ETH"), large=(), tail=0)
+            majors = ("BTC", "ETH")
+            markets = Markets(majors=majors, large=(), tail=0, spot=majors)
             outcome = await verified([place], markets, SECONDS, Clock())
         second = {row.check: row for row in outcome.rows if row.against == "second source"}
         missing = {
             name
-            for name in ("mark price", "index price", "mid of the book", "depth of the book",
-                         "open interest", "funding rate per 8 h", "funding interval",
-                         "24 h volume")
+            for name in (SPOT_NUMBERS if StandIn(venue).SPEC.spot else NUMBERS)
             if second[name].verdict is Agreement.NOT_AVAILABLE
-        }  # fmt: skip
+        }
         assert missing == without, check_table(outcome.rows)
         reasons = {*StandIn(venue).SPEC.no_second_source.values(), NOT_SAID}
         assert {second[name].reason for name in missing} <= set(reasons)

@@ -26,7 +26,8 @@ class BinanceSpotServer(ProtocolServer):
 
     ``skip``: pairs whose next change of the book gets lost. ``silent``: it says nothing. ``quiet``:
     pairs of which nothing changes. ``halted``: pairs that do not trade. ``one_sided``: pairs whose
-    bids are all gone. ``overdone``: what it was asked wrongly or too often.
+    bids are all gone. ``answered``: the last price by REST. ``overdone``: what it was asked wrongly
+    or too often.
     """
 
     def __init__(self, *assets: str) -> None:
@@ -36,6 +37,7 @@ class BinanceSpotServer(ProtocolServer):
         self.quiet: set[str] = set()
         self.halted: set[str] = set()
         self.one_sided: set[str] = set()
+        self.answered = 100.0
         self._weights: list[tuple[Ms, int]] = []
 
     def answer(self, request: web.Request) -> web.Response:
@@ -52,7 +54,13 @@ class BinanceSpotServer(ProtocolServer):
             case "/api/v3/ticker/24hr":
                 self._weigh(80)
                 return web.json_response(
-                    [{"symbol": s, "quoteVolume": "1000000"} for s in self.pairs]
+                    [{"symbol": s, "quoteVolume": "1000000", "lastPrice": f"{self.answered}",
+                      "closeTime": self.now} for s in self.pairs]
+                )  # fmt: skip
+            case "/api/v3/ticker/bookTicker":
+                self._weigh(4)
+                return web.json_response(
+                    [{"symbol": s, "bidPrice": "99.99", "askPrice": "100.01"} for s in self.pairs]
                 )
             case "/api/v3/depth":
                 self._weigh(250)

@@ -26,6 +26,7 @@ class BitfinexServer(ProtocolServer):
     ``skip``: contracts of whose books the next change gets lost. ``silent``: it says nothing.
     ``refused``: contracts whose channels it refuses. ``quiet``: contracts of which nothing changes.
     ``crossed``: contracts whose books are. ``hours``: funding intervals that are no 8 h.
+    ``answered``: how many times what it says of open interest it says of it by REST.
     ``overdone``: what it was asked wrongly.
     """
 
@@ -37,6 +38,7 @@ class BitfinexServer(ProtocolServer):
         self.crossed: set[str] = set()
         self.hours: dict[str, int] = {}
         self.coins = 10.0
+        self.answered = 1.0
         self.forced: list[list[Any]] = []
 
     def answer(self, request: web.Request) -> web.Response:
@@ -49,7 +51,11 @@ class BitfinexServer(ProtocolServer):
             case "/v2/tickers":
                 return web.json_response([frames.bitfinex_row(s) for s in self.contracts])
             case "/v2/status/deriv":
-                rows = [[symbol, *self.status(symbol)] for symbol in self.contracts]
+                coins, hours = self.coins * self.answered, self.hours
+                rows = [
+                    [s, *frames.bitfinex_status(self.now, coins, hours.get(s, 8))]
+                    for s in self.contracts
+                ]
                 return web.json_response(rows)
             case path:
                 raise AssertionError(path)

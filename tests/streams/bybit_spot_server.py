@@ -24,8 +24,8 @@ class BybitSpotServer(ProtocolServer):
     """Its pairs against USDT and what it does with them; ``sockets`` has to be set before it talks.
 
     ``skip``: pairs whose next change of the book gets lost. ``silent``: it says nothing.
-    ``unknown``: pairs that it refuses. ``quiet``: pairs of which nothing changes. ``overdone``:
-    what it was asked wrongly.
+    ``unknown``: pairs that it refuses. ``quiet``: pairs of which nothing changes. ``answered``: the
+    last price by REST. ``overdone``: what it was asked wrongly.
     """
 
     def __init__(self, *assets: str) -> None:
@@ -33,6 +33,7 @@ class BybitSpotServer(ProtocolServer):
         self.pairs = {f"{asset}USDT": pair(asset) for asset in assets}
         self.unknown: set[str] = set()
         self.quiet: set[str] = set()
+        self.answered = 100.0
 
     def answer(self, request: web.Request) -> web.Response:
         self.asked.append(request.path_qs)
@@ -41,7 +42,15 @@ class BybitSpotServer(ProtocolServer):
             case "/v5/market/instruments-info":
                 rows = [*self.pairs.values()]
             case "/v5/market/tickers":
-                rows = [{"symbol": s, "turnover24h": "1000000"} for s in self.pairs]
+                rows = [
+                    {"symbol": s, "turnover24h": "1000000", "lastPrice": f"{self.answered}",
+                     "bid1Price": "99.9", "ask1Price": "100.1"} for s in self.pairs
+                ]  # fmt: skip
+            case "/v5/market/orderbook":
+                book = {"s": request.query["symbol"], "b": [["99.9", "8"]], "a": [["100.1", "7"]],
+                        "ts": self.now, "u": 1, "seq": 1}  # fmt: skip
+                return web.json_response({"retCode": 0, "retMsg": "OK", "result": book,
+                                          "time": self.now})  # fmt: skip
             case path:
                 raise AssertionError(path)
         result = {"category": "spot", "list": rows}

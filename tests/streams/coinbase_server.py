@@ -25,8 +25,8 @@ class CoinbaseServer(ProtocolServer):
 
     ``skip``: pairs of which the next frame of the book gets lost, with its number. ``silent``: it
     says nothing. ``unknown``: pairs that it refuses by name. ``quiet``: pairs of which nothing
-    changes. ``one_sided``: pairs whose bids are all gone. ``overdone``: what it was asked wrongly
-    or too often.
+    changes. ``one_sided``: pairs whose bids are all gone. ``answered``: the last price by REST.
+    ``overdone``: what it was asked wrongly or too often.
     """
 
     def __init__(self, *assets: str) -> None:
@@ -35,10 +35,17 @@ class CoinbaseServer(ProtocolServer):
         self.unknown: set[str] = set()
         self.quiet: set[str] = set()
         self.one_sided: set[str] = set()
+        self.answered = "100"
 
     def answer(self, request: web.Request) -> web.Response:
         self.asked.append(request.path)
-        rows = [*self.products.values()]
+        if request.path.endswith("product_book"):
+            bids, asks = ([{"price": p, "size": "5"}] for p in ("99.99", "100.01"))
+            at = datetime.fromtimestamp(self.now / 1_000, UTC)
+            book = {"product_id": request.query["product_id"], "bids": bids, "asks": asks,
+                    "time": f"{at:%Y-%m-%dT%H:%M:%S.%fZ}"}  # fmt: skip
+            return web.json_response({"pricebook": book})
+        rows = [row | {"price": self.answered} for row in self.products.values()]
         aliases = [
             row | {"product_id": f"{row['product_id']}C", "quote_currency_id": "USDC",
                    "alias": row["product_id"]}

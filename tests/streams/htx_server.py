@@ -8,6 +8,7 @@ from aiohttp import web
 from websockets.asyncio.server import ServerConnection
 from websockets.protocol import State
 
+from streams.durations import HOUR
 from streams.events import Ms
 from tests.streams import frames
 from tests.streams.protocol_server import ProtocolConnection, ProtocolServer
@@ -27,7 +28,8 @@ class HtxServer(ProtocolServer):
 
     ``skip``: contracts whose next change of the book gets lost. ``silent``: it says nothing but its
     pings. ``refused``: contracts whose topics it refuses by name. ``quiet``: contracts of which
-    nothing changes. ``hours``: funding intervals, of which it tells as they change.
+    nothing changes. ``hours``: funding intervals, of which it tells as they change. ``answered``:
+    the mark price by REST.
     """
 
     def __init__(self, *assets: str) -> None:
@@ -40,6 +42,7 @@ class HtxServer(ProtocolServer):
         self.quiet: set[str] = set()
         self.hours: dict[str, int] = {}
         self.coins = 10.0
+        self.answered = "100"
         self._sayings: list[tuple[str, bytes]] = []
 
     def answer(self, request: web.Request) -> web.Response:
@@ -52,13 +55,25 @@ class HtxServer(ProtocolServer):
             case "/v5/market/open_interest":
                 rows = [frames.htx_held(s, self.coins) for s in self.contracts]
                 return web.json_response({"code": 200, "data": rows, "ts": self.now})
+            case "/v5/market/funding_rate_history":
+                rows = self.settled(request.query["contract_code"])
+                return web.json_response({"code": 200, "data": rows, "ts": self.now})
             case "/linear-swap-api/v1/swap_batch_funding_rate":
                 rows = self.rates()
                 return self._says(data=[r | {"funding_time": r["settlement_time"]} for r in rows])
             case "/index/market/history/linear_swap_mark_price_kline":
-                return self._says(data=[{"close": "100"}])
+                return self._says(data=[{"close": self.answered}])
             case path:
                 raise AssertionError(path)
+
+    def settled(self, symbol: str) -> list[dict[str, Any]]:
+        """The last two settlements."""
+        interval = self.hours.get(symbol, 8) * HOUR
+        last = self.now // interval * interval
+        return [
+            {"contract_code": symbol, "funding_rate": "0.0001", "funding_time": f"{at}"}
+            for at in (last, last - interval)
+        ]
 
     def rates(self) -> list[dict[str, Any]]:
         """What is to be charged, of all contracts."""

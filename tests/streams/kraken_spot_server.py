@@ -25,8 +25,8 @@ class KrakenSpotServer(ProtocolServer):
     """Its pairs against USD and what it does with them; ``sockets`` has to be set before it talks.
 
     ``skip``: pairs whose next change of the book gets lost. ``silent``: it says nothing.
-    ``unknown``: pairs that it refuses. ``quiet``: pairs of which nothing changes. ``overdone``:
-    what it was asked wrongly.
+    ``unknown``: pairs that it refuses. ``quiet``: pairs of which nothing changes. ``answered``: the
+    last price by REST. ``overdone``: what it was asked wrongly.
     """
 
     def __init__(self, *assets: str) -> None:
@@ -34,6 +34,7 @@ class KrakenSpotServer(ProtocolServer):
         self.pairs = {f"{asset}/USD": "online" for asset in assets}
         self.unknown: set[str] = set()
         self.quiet: set[str] = set()
+        self.answered = "100"
 
     def answer(self, request: web.Request) -> web.Response:
         self.asked.append(request.path_qs)
@@ -46,8 +47,14 @@ class KrakenSpotServer(ProtocolServer):
                     }
                     for s, status in self.pairs.items()
                 }  # fmt: skip
+            case "/0/public/Ticker" if "pair" in request.query:
+                rows = {"X": {"a": ["100.01", "1", "1"], "b": ["99.99", "1", "1"],
+                              "c": [self.answered, "1"], "v": ["1", "10000"],
+                              "p": ["100", "100"]}}  # fmt: skip
             case "/0/public/Ticker":
                 rows = {}
+            case "/0/public/Depth":
+                rows = {"X": {"bids": [["99.99", "5", 1]], "asks": [["100.01", "5", 1]]}}
             case path:
                 raise AssertionError(path)
         return web.json_response({"error": [], "result": rows})

@@ -93,15 +93,21 @@ class OkxSpotServer(OkxServer):
     def __init__(self, *assets: str) -> None:
         super().__init__()
         self.contracts = {f"{asset}-USDT": pair(asset) for asset in assets}
+        self.answered = "100"
+        """The last price by REST."""
 
     def answer(self, request: web.Request) -> web.Response:
         self.asked.append(request.path_qs)
         rows: dict[str, list[Any]] = {
             "/api/v5/public/instruments?instType=SPOT": [*self.contracts.values()],
             "/api/v5/market/tickers?instType=SPOT": [
-                _pair_ticker(s, self.now) for s in self.contracts
+                _pair_ticker(s, self.now) | {"last": self.answered} for s in self.contracts
             ],
         }
+        if request.path == "/api/v5/market/books":
+            book = {"asks": [["100.01", "20", "0", "1"]], "bids": [["99.99", "20", "0", "1"]],
+                    "ts": f"{self.now}"}  # fmt: skip
+            return web.Response(body=frames.okx_answer([book]))
         return web.Response(body=frames.okx_answer(rows[request.path_qs]))
 
 

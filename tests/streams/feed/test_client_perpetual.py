@@ -153,7 +153,7 @@ HTX = PerpetualMarket(
     quiet_costs=frozenset({Kind.DEPTH, Kind.PRICE}),
     refusal_costs=frozenset({Kind.DEPTH, Kind.PRICE}),
     end=_update(contract_status=6), list_again=_update(contract_status=1), hold=_hold_of("coins"),
-    rates=frozenset({(False, 8)}), change_hours=lambda server, symbol: server.change(symbol, 1),
+    change_hours=lambda server, symbol: server.change(symbol, 1),
     hours_s=5, many_sockets=1 + 4 + 5, many_s=30,
 )  # fmt: skip
 BITFINEX = PerpetualMarket(

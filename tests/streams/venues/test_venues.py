@@ -244,6 +244,32 @@ def test_an_end_that_is_announced_is_read(venue: str) -> None:
 
 
 @by_venue
+def test_what_the_spec_says_in_words_is_so(venue: str) -> None:
+    """Of intervals, of liquidations and of how far books reach, as README shows them."""
+    spec = VENUES[venue].SPEC
+    intervals = {i.funding_hours for i in listed(venue).instruments if not i.macro}
+    assert spec.funding_hours is None or intervals == {spec.funding_hours}
+    assert not spec.throttles_liquidations or spec.all_liquidations is False
+    assert spec.all_liquidations is None or Kind.LIQUIDATION in spec.kinds or spec.spot
+    files = {file for of, file in FIXTURES if of == venue and file.startswith(("ws_", "snapshot_"))}
+    readers = {file: reader(venue, file, listing(venue)) for file in files}
+    books = [
+        update
+        for file, read in readers.items()
+        for frame in lines(venue, file)
+        for update in read(frame)
+        if isinstance(update, BookUpdate) and update.snapshot
+    ]
+    reaches = {update.reach for update in books}
+    numbers = {int(number) for number in re.findall(r"[0-9]+", spec.book)}
+    assert reaches
+    assert reaches == {0} if spec.book == "whole" else reaches <= numbers
+    assert ("buckets" in spec.book) == any(update.step for update in books)
+    rolls = {update.rolling for update in books if update.reach}
+    assert ("at first" in spec.book) == (rolls == {False} and not any(u.step for u in books))
+
+
+@by_venue
 def test_spec_joins_paths(venue: str) -> None:
     spec = VENUES[venue].SPEC
     assert not spec.websocket.endswith("/")
