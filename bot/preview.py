@@ -59,7 +59,7 @@ from rules.metrics.sector import MARKET, SectorMetric
 from rules.metrics.spot import SpotDepth, SpotShare
 from rules.metrics.stablecoin import StablecoinMetric
 from rules.metrics.support import SupportMetric
-from rules.metrics.usual import UsualMetric
+from rules.metrics.usual import base_of
 from rules.rule import Row, Rule
 from streams.durations import DAY, HOUR, MINUTE
 from streams.events import Kind, Ms
@@ -295,7 +295,7 @@ def _cause(of: Metric, value: float) -> Cause | None:
 
 def _facts(of: Metric, value: float, rule: Rule) -> PartFacts | None:
     """Facts in which ``value`` could be read."""
-    base = of.base if isinstance(of, UsualMetric) else of
+    base = base_of(of)
     if base is not of:  # its value is in usual moves, of about a percent, or of 4 million USD
         value = 4 * value if topic(base.name) == "liq" else value
     make = _FACTS.get(topic(base.name))

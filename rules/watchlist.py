@@ -35,6 +35,7 @@ from rules.metrics.correlation import CORRELATIONS
 from rules.metrics.market_wide import PriceDownShare
 from rules.metrics.sector import SectorMetric
 from rules.metrics.support import SupportMetric
+from rules.metrics.usual import UsualMetric, base_of
 from rules.past_interest import PastInterests
 from rules.past_prices import PastPrices
 from rules.records import Trail
@@ -426,7 +427,7 @@ def takers_of(metric_instances: Iterable[MetricInstance], metrics: Iterable[Metr
         kind: tuple(
             (m.take, tuple(metric_instances))
             for m, metric_instances in takers.values()
-            if kind in m.kinds and not isinstance(m, Sampled)
+            if kind in m.kinds and not isinstance(base_of(m), Sampled)
         )
         for kind in Kind
     }
@@ -544,7 +545,7 @@ class WatchList:
         ]
         self._alone = len({exchange_of(venue) for venue in venue_order}) == 1
         self._in_baskets = frozenset(
-            coin for m in metrics if isinstance(m, SectorMetric) for coin in m.coins
+            coin for m in map(base_of, metrics) if isinstance(m, SectorMetric) for coin in m.coins
         )
         self._past_prices: dict[str, PastPrices] = {}
         """By asset; not dumped: what waits at a stop is not believed."""
@@ -860,7 +861,8 @@ class WatchList:
 
 def _price_keep(of: Metric) -> Ms:
     """How far back a metric asks for prices."""
-    return of.price_keep if isinstance(of, Sampled) else of.window or 0
+    base = base_of(of)
+    return base.price_keep if isinstance(base, Sampled) else base.window or 0
 
 
 def _metric_of(rule: Rule, name: str = "") -> Metric:
@@ -874,6 +876,8 @@ def _metric_of(rule: Rule, name: str = "") -> Metric:
             return asked.over(rule.least_fall_pct)
         case SectorMetric():
             return asked.over(rule.baskets)
+        case UsualMetric():
+            return asked.of_baskets(rule.baskets)
         case SupportMetric():
             return asked.over(rule.supports)
         case _:

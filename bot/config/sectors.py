@@ -7,6 +7,7 @@ from bot.config.schema import SectorTable
 from bot.meant import did_you_mean
 from rules.metrics import metric
 from rules.metrics.sector import MARKET, NAME, SectorMetric
+from rules.metrics.usual import base_of
 from rules.sectors import LEAST_COINS, Basket
 
 
@@ -33,7 +34,7 @@ def baskets_of(
     metric_name: str, sectors: Mapping[str, SectorTable]
 ) -> tuple[Mapping[str, Basket], list[str]]:
     """The baskets that a metric compares, and what is wrong; none if it compares none."""
-    of = metric(metric_name)
+    of = base_of(metric(metric_name))
     if not isinstance(of, SectorMetric):
         return {}, []
     problems = [_unknown(name, sectors) for name in (of.sector, MARKET) if name not in sectors]

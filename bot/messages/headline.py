@@ -54,7 +54,7 @@ from rules.metrics.sector import SectorMetric
 from rules.metrics.spot import SpotDepth, SpotShare
 from rules.metrics.stablecoin import StablecoinMetric
 from rules.metrics.support import SupportMetric
-from rules.metrics.usual import UsualMetric
+from rules.metrics.usual import UsualMetric, base_of
 from rules.metrics.volatility import VolatilityMetric
 from streams.durations import DAY, MINUTE
 from streams.events import Ms
@@ -102,7 +102,7 @@ def amount(words: Words, of: str, value: float, unit: str) -> str:
             return f"{numbers.change(value)}%"
         case "depth" | "breadth" | "falls":
             return f"{numbers.share(value)}%"
-        case "usual" if unit == "σ":
+        case "usual" | "structure" if unit == "σ":
             return f"{numbers.change(value).removesuffix('.0')}σ"
         case "usual":
             return str(say(words, "usual.times", value=numbers.trimmed(value, 2)))
@@ -213,8 +213,9 @@ def _structure_name(words: Words, of: Metric) -> Html:
         case StablecoinMetric():
             return say(words, "structure.stablecoin", coin=of.coin)
         case SectorMetric():
-            named, window = sector_title(words, of.sector), words.window(of.span)
-            return say(words, "structure.sector", sector=named, window=window)
+            return _sector_name(words, "structure.sector", of)
+        case UsualMetric() if isinstance(of.base, SectorMetric):
+            return _sector_name(words, "structure.sector_usual", of.base)
         case SupportMetric():
             return say(words, "structure.support")
         case SpotShare():
@@ -223,6 +224,10 @@ def _structure_name(words: Words, of: Metric) -> Html:
             return say(words, "structure.spot_depth", band=f"{of.bp / 100:g}")
         case _:
             return say(words, "ask.name.other")
+
+
+def _sector_name(words: Words, key: str, of: SectorMetric) -> Html:
+    return say(words, key, sector=sector_title(words, of.sector), window=words.window(of.span))
 
 
 def opinion(words: Words, of: Opinion) -> Html:
@@ -386,7 +391,7 @@ def _usual(voice: Voice) -> dict[str, str]:
 
 
 def _structure(voice: Voice) -> dict[str, str]:
-    alert, of = voice.alert, metric(voice.alert.metric)
+    alert, of = voice.alert, base_of(metric(voice.alert.metric))
     asset = voice.say("ask.market") if alert.asset == ALL else alert.asset
     what = metric_name(voice.words, alert.metric)
     if isinstance(of, StablecoinMetric):  # it is of a coin, found by the whole market

@@ -172,9 +172,8 @@ def time(words: Words, ms: Ms, now: Ms) -> Html:
 
 def topic(metric: str) -> str:
     """Which set of phrases tells of ``metric``; ``other`` where none is written for it."""
-    if metric.endswith(_AGAINST_USUAL):
-        return "usual"
-    return next((name for start, name in _TOPICS.items() if metric.startswith(start)), "other")
+    of = next((name for start, name in _TOPICS.items() if metric.startswith(start)), "other")
+    return "usual" if metric.endswith(_AGAINST_USUAL) and of != "structure" else of
 
 
 def title(name: str, words: Words = ENGLISH) -> str:

@@ -93,6 +93,7 @@ METRICS: dict[str, Callable[[str, str], Metric | None]] = {
     "spot_depth_<bp>bp_pct_of_recent": _banded(spot.spot_depth),
     "funding_negative_share_pct": lambda name, _: market_wide.NEGATIVE_SHARE,
     "sector_<name>_24h_pct": sector.over(DAY),
+    "sector_<name>_24h_sigma": usual.sector_sigma,
     "sector_<name>_7d_pct": sector.over(WEEK),
     "regime_<state>": _regime(regime.OF_ASSET),
     "regime_total_<state>": _regime(regime.OF_ALL),
@@ -105,9 +106,7 @@ def cause_asked_by(rule: Rule) -> CauseMetric | None:
 
     Over the window of its own metric; of a metric without one only if the rule asks for a cause.
     """
-    own = metric(rule.metric)
-    if isinstance(own, usual.UsualMetric):
-        own = own.base
+    own = usual.base_of(metric(rule.metric))
     if rule.scope == "market":
         return None
     if isinstance(own, open_interest.OpenInterestMetric | price.PriceMetric):

@@ -1,5 +1,7 @@
 """A move in units of the asset's own usual move: ``price_<duration>_sigma`` and its like.
 
+``sector_<name>_24h_sigma`` is the same of a basket against the market.
+
 How large a move is as a rule is learned from its own last 30 days, at this hour of day: of each
 hour the median of the sizes at its minutes (of liquidations, which are mostly none, the mean), and
 of those the median over this hour of day and the ones beside it. It is 1.4826 times that, which for
@@ -9,8 +11,8 @@ is no event. Before a week of this time of day was watched there is no value.
 """
 
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from math import sqrt
 
@@ -18,12 +20,15 @@ import msgspec
 
 from rules.alerts import PartFacts, Scope
 from rules.market import Keep, Market, Memo, View
-from rules.metric import Metric, Reading, median
+from rules.metric import OF_MARKET, Learns, Metric, Reading, median
 from rules.metrics.liquidation import liquidation
 from rules.metrics.open_interest import open_interest
 from rules.metrics.price import price
+from rules.metrics.sector import SectorMetric
+from rules.metrics.sector import over as sector_over
+from rules.sectors import Basket
 from rules.windows import Hours
-from streams.durations import HOUR, MINUTE
+from streams.durations import DAY, HOUR, MINUTE
 from streams.events import Kind, MarketEvent, Ms
 
 DAYS = 30
@@ -42,6 +47,9 @@ INTEREST_FLOOR = 0.5
 
 LIQUIDATION_FLOOR = 0.1
 """Million USD that are liquidated as a rule at least, whatever the window."""
+
+SECTOR_FLOOR = 0.5
+"""Least usual move of a basket against the market in a day, percentage points."""
 
 _OF_ASSET: frozenset[Scope] = frozenset({"asset"})
 
@@ -105,7 +113,8 @@ class UsualSize:
 
 @dataclass(frozen=True, slots=True)
 class UsualMetric:
-    """``price_<duration>_sigma``, ``oi_net_<duration>_sigma``, ``liq_<duration>_x_normal``."""
+    """``price_<duration>_sigma``, ``oi_net_<duration>_sigma``, ``liq_<duration>_x_normal``,
+    ``sector_<name>_24h_sigma``."""
 
     name: str
     base: Metric
@@ -135,6 +144,12 @@ class UsualMetric:
     def idle_look(self) -> Ms | None:
         return self.base.idle_look
 
+    def of_baskets(self, baskets: Mapping[str, Basket]) -> "UsualMetric":
+        """The metric with these baskets, by their names, if it is of a basket."""
+        if not isinstance(self.base, SectorMetric):
+            return self
+        return replace(self, base=self.base.over(baskets))
+
     def keeps(self) -> tuple[Keep[Memo], ...]:
         return (*self.base.keeps(), self.size)
 
@@ -162,6 +177,8 @@ class UsualMetric:
 
     def learn(self, view: View, now: Ms) -> None:
         """Remembers how large the move is now, once a minute, if all of it is known."""
+        if isinstance(self.base, Learns):
+            self.base.learn(view, now)
         memo = view.keep(self.size)
         if memo.due(now):
             reading = self.base.value(view, now)
@@ -187,9 +204,29 @@ def liquidations_x_normal(name: str, window: Ms) -> UsualMetric:
     return _usual(name, base, 1.0, LIQUIDATION_FLOOR, "× normal", mean=True)
 
 
+def sector_sigma(name: str, sector: str) -> UsualMetric | None:
+    """The move of a basket against the market in 24 h in its own usual ones; still without the
+    baskets."""
+    base = sector_over(DAY)(name.replace("_sigma", "_pct"), sector)
+    if base is None:
+        return None
+    return _usual(name, base, NORMAL, SECTOR_FLOOR, "σ", scopes=OF_MARKET)
+
+
+def base_of(metric: Metric) -> Metric:
+    """What is told in usual moves, or the metric itself."""
+    return metric.base if isinstance(metric, UsualMetric) else metric
+
+
 def _usual(
-    name: str, base: Metric, factor: float, floor: float, unit: str, mean: bool = False
+    name: str,
+    base: Metric,
+    factor: float,
+    floor: float,
+    unit: str,
+    mean: bool = False,
+    scopes: frozenset[Scope] = _OF_ASSET,
 ) -> UsualMetric:
     return UsualMetric(
-        name, base, Keep(f"usual.{name}", partial(UsualSize, mean)), factor, floor, unit
+        name, base, Keep(f"usual.{name}", partial(UsualSize, mean)), factor, floor, unit, scopes
     )

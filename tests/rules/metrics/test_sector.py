@@ -2,13 +2,16 @@
 
 from datetime import UTC, datetime
 from random import Random
+from statistics import median
 
 import msgspec
-from pytest import approx, mark
+from pytest import approx, mark, raises
 
 from rules.alerts import ALL, SectorFacts
 from rules.engine import Engine
 from rules.market import View
+from rules.metrics import metric
+from rules.metrics.usual import READY_DAYS, SECTOR_FLOOR, UsualMetric
 from rules.rule import Rule
 from rules.sectors import LEVELS, UNIT_CHANGED, Basket, basket_move
 from streams.durations import DAY, HOUR, MINUTE, SECOND
@@ -16,7 +19,7 @@ from streams.events import ContextFacts, PriceHistory, Supply, Tick
 from tests.rules.facts import START, price
 from tests.rules.scenes import VENUES, of_market, quick_rule, run
 
-DAYS, WEEKS = "sector_two_24h_pct", "sector_two_7d_pct"
+DAYS, WEEKS, SIGMA = "sector_two_24h_pct", "sector_two_7d_pct", "sector_two_24h_sigma"
 COINS = ("A", "B", "C", "D", "E")
 
 
@@ -172,7 +175,7 @@ def rules(**changes: Basket) -> list[Rule]:
         msgspec.structs.replace(
             of_market(name, quick_rule(name, "below", -2, watch=-5)), baskets=BASKETS | changes
         )
-        for name in (DAYS, WEEKS)
+        for name in (DAYS, WEEKS, SIGMA)
     ]
 
 
@@ -225,6 +228,55 @@ def test_a_day_against_the_market_and_what_a_message_shows_of_it():
     assert (facts.known, facts.coins, facts.market_known, facts.market_coins) == (3, 3, 5, 5)
     assert [*facts.by_asset_pct] == ["A", "B", "C"]
     assert [(alert.metric, alert.asset) for alert in alerts] == [(DAYS, ALL)]
+
+
+def test_a_day_in_the_usual_moves_of_this_basket():
+    """Usual is the median of the hours' medians, of this hour of day and those beside it."""
+    dice, scene = Random(5), Scene()
+    sums: list[tuple[float, float]] = []  # units are fixed in the first hour, at 100 each
+    sizes: dict[int, list[float]] = {}
+
+    def pct() -> float:
+        (own, market), (own_before, market_before) = sums[-1], sums[-1 - DAY // MINUTE]
+        return 100 * (own / own_before - market / market_before)
+
+    while scene.now < START + 8 * DAY + 3 * HOUR:
+        if scene.now > START + HOUR:
+            for coin in COINS:
+                scene.price[coin] *= 1 + dice.gauss(0, 0.002)
+        scene.play(MINUTE)
+        sums.append((sum(scene.price[c] for c in COINS[:3]), sum(scene.price.values())))
+        if len(sums) > DAY // MINUTE:
+            sizes.setdefault(scene.now // HOUR, []).append(abs(pct()))
+        if len(sums) in (3 * DAY // MINUTE, 7 * DAY // MINUTE):
+            assert scene.value(SIGMA).value is None
+    hours = {hour: median(hour_sizes) for hour, hour_sizes in sizes.items()}
+    hour = scene.now // HOUR
+    near = [size for h, size in hours.items() if h < hour and (h - hour + 1) % 24 < 3]
+    usual = 1.4826 * median(near)
+    assert usual > SECTOR_FLOOR
+    scene.price |= {coin: 0.8 * scene.price[coin] for coin in COINS[:3]}
+    alerts = scene.play(2 * MINUTE)
+    move = scene.value().value
+    assert move is not None and scene.value(SIGMA).value == approx(move / usual, rel=0.03)
+    assert scene.value(SIGMA).facts == scene.value().facts
+    assert [alert.unit for alert in alerts if alert.metric == SIGMA] == ["σ"]
+    scene.price |= {coin: 1.25 * scene.price[coin] for coin in COINS[:3]}
+    scene.play(2 * MINUTE)
+    assert scene.value(SIGMA).value == approx((scene.value().value or 0) / usual, rel=0.03)
+
+
+def test_a_usual_move_of_a_basket_is_never_smaller_than_a_floor():
+    of = metric(SIGMA)
+    assert isinstance(of, UsualMetric)
+    view = View(ALL)
+    memo = view.keep(of.size)
+    for minute in range(READY_DAYS * DAY // MINUTE + 1):
+        memo.take(0.01, START + minute * MINUTE)
+    assert of.usual(view, START + READY_DAYS * DAY) == SECTOR_FLOOR
+    assert of.scopes == {"market"} and of.value(view, START + READY_DAYS * DAY) is None
+    with raises(ValueError, match="unknown metric"):
+        metric("sector_market_24h_sigma")  # against itself
 
 
 def test_a_hole_freezes_it():
