@@ -28,7 +28,7 @@ from bot.delivery.fate import AlertFate
 from bot.delivery.sender import SendCounts
 from bot.lang import LANGUAGES
 from bot.lang.words import Words
-from bot.messages.blocks import plain
+from bot.messages.blocks import plain, unbroken
 from bot.messages.headline import amount, extreme, head, metric_name
 from bot.messages.voice import Voice, say, title, topic
 from bot.redaction import public
@@ -36,7 +36,7 @@ from bot.roles.bot import BotStatus
 from bot.status import lag_of, wrong_clock
 from bot.web.readiness import ReadinessCheck
 from rules.alerts import ALL, Alert, Level, Turn
-from rules.metrics import metric
+from rules.metrics import liquidation, metric
 from rules.metrics.depth import DepthMetric
 from rules.rule import Rule
 from rules.snapshot import PRICE, OpenEpisodes, Standing, Value
@@ -141,8 +141,16 @@ def charted(of: PageInput, asset: str) -> Mapping[str, str]:
             name = widest if widest in {v.metric for v in mine} else mine[0].metric
             label = plain(metric_name(context.words, name))
             label = label[:1].upper() + label[1:]
-            names[name] = label if "%" in label else f"{label}, {metric(name).unit}"
+            if "%" not in label:
+                unit = _unit(name, context)
+                label = _say(context, "page.chart.of", name=label, unit=unit)
+            names[name] = label
     return {PRICE: _say(context, "page.chart.price"), **names} if names else {}
+
+
+def _unit(name: str, context: Context) -> str:
+    unit = metric(name).unit
+    return _say(context, "page.unit.musd") if unit == liquidation.UNIT else unit
 
 
 def chart_title(of: PageInput, asset: str) -> str:
@@ -180,6 +188,11 @@ def _newest(standing: Standing | None, episodes: OpenEpisodes | None) -> Standin
     return msgspec.structs.replace(standing, episodes=episodes.episodes, stale=episodes.stale)
 
 
+def _plain(text: str) -> str:
+    """What was measured, in which no line breaks between a sign, its number and its unit."""
+    return unbroken(plain(text))
+
+
 def _say(context: Context, key: str, **values: str) -> str:
     return plain(context.say(key, **values))
 
@@ -200,7 +213,7 @@ def _as_of(context: Context) -> tuple[str, ...]:
     """Of when the values are, or why there are no present ones."""
     standing = context.fresh
     if standing is None:
-        return (public(plain(stale(context))),)
+        return (public(_plain(stale(context))),)
     time = f"{datetime.fromtimestamp(standing.seen / 1000, UTC):%H:%M:%S} UTC"
     return (_say(context, "page.as_of", time=time),)
 
@@ -233,12 +246,12 @@ def _open(context: Context) -> PageTable:
 
 def _episode(alert: Alert, is_stale: bool, context: Context) -> tuple[PageCell, ...]:
     voice = Voice(msgspec.structs.replace(alert, turn=Turn.OPEN), context.words)
-    what = PageCell(plain(head(voice)))
+    what = PageCell(_plain(head(voice)))
     if is_stale:
         time = _moment(context.words, alert.at, context.now)
         what = PageCell(_say(context, "page.last_known", what=what.text, time=time), "dim")
     # a composite's first line tells each of its parts at its worst
-    worst = "" if alert.metric == "composite" else extreme(voice)
+    worst = "" if alert.metric == "composite" else _plain(extreme(voice))
     since = _say(
         context,
         "page.since",
@@ -260,7 +273,7 @@ def _market(context: Context) -> PageTable:
     regime = regimes(context).get(ALL)
     lines = [] if regime is None or regime.facts is None else [regime_line(regime, context)]
     lines += [first_line(v, context) for v in values if v.asset == ALL and v.value is not None]
-    whole = tuple(plain(line) for line in lines)
+    whole = tuple(_plain(line) for line in lines)
     by_topic: dict[str, list[Value]] = {}
     assets: dict[str, dict[str, list[Value]]] = {}
     for value in values:
@@ -350,7 +363,7 @@ def _value(
     value = known.get(name) or next(iter(reversed(known.values())), None)
     if value is None or value.value is None:
         return _unknown(context)
-    text = amount(context.words, of, value.value, value.unit)
+    text = _plain(amount(context.words, of, value.value, value.unit))
     if of == "liq" and value.value == 0:
         text = "0"
     elif of in RATES:
@@ -366,7 +379,7 @@ def _timeline(context: Context) -> PageTable:
         (
             PageCell(_moment(context.words, alert.seen, context.now), "dim"),
             _level(context, alert.level, alert.turn is Turn.CLOSE),
-            PageCell(plain(head(Voice(alert, context.words)))),
+            PageCell(_plain(head(Voice(alert, context.words)))),
             PageCell(_fate(alert, rules.get(alert.rule), context), "dim"),
         )
         for alert in context.alerts[:TURNS]
@@ -384,7 +397,7 @@ def _fate(alert: Alert, rule: Rule | None, context: Context) -> str:
     """What became of a turn; "": that will be known in a moment."""
     if alert.post and alert.id not in context.fates:
         return ""
-    return public(plain(turn_fate(alert, rule, context)))
+    return public(_plain(turn_fate(alert, rule, context)))
 
 
 def _why(reason: str, context: Context) -> str:

@@ -16,6 +16,8 @@ from rules.windows import Series
 from streams.durations import MINUTE
 from streams.events import Kind, Liquidation, MarketEvent, Ms, Position
 
+UNIT = "M USD"
+
 SLOTS = 3_600
 """Most samples kept for one window and market: 1 s apart in an hour."""
 
@@ -38,7 +40,7 @@ class LiquidationMetric:
     so that sums are exact."""
     largest: Keep[Series]
     """Orders (USD, price) with no larger one after them."""
-    unit: str = "M USD"
+    unit: str = UNIT
     scopes: frozenset[Scope] = OF_ASSET
     kinds: frozenset[Kind] = _KINDS
     idle_look: Ms | None = IDLE_LOOK

@@ -52,7 +52,7 @@ async def test_what_has_opened_at_a_venue_stands_on_the_page(tmp_path: Path):
     async with System(tmp_path, CONFIG, common=lines + COMMON) as system:
         await system.start()
         await system.liquidate("BTCUSDT", 6e6)
-        text = await until(url, "BTC liquidations ≥ $6M in 10 min", ">critical</td>")
+        text = await until(url, "BTC liquidations ≥\u00a0$6M in 10\u00a0min", ">critical</td>")
         assert "@lowtide" not in text
         await until(url, "Bybit", "liquidations up")
         await until(url, '<td class="dim" data-label="Post">posted</td>')

@@ -112,6 +112,19 @@ def test_what_is_charted_is_what_the_market_shows(tmp_path: Path) -> None:
     assert charted(looked, "ALL") == charted(looked, "../etc") == {}
 
 
+@pytest.mark.parametrize(("language", "ending"), [("ja", "、百万ドル"), ("zh-TW", "，百萬美元")])
+def test_a_chart_names_its_unit_as_its_readers_do(
+    tmp_path: Path, language: str, ending: str
+) -> None:
+    looked = PageInput(
+        settings=asked.settings(tmp_path), language=language, now=NOW, status=None,
+        standing=STANDING,
+    )  # fmt: skip
+    names = charted(looked, "BTC")
+    assert names["liq_10m_musd"].endswith(ending)
+    assert not [name for name in names.values() if ", " in name]
+
+
 async def test_a_chart_is_made_once_for_all_and_has_the_turns(tmp_path: Path, redis: Redis):
     chosen = asked.settings(tmp_path)
     await show(redis)

@@ -67,7 +67,7 @@ async def test_it_is_live_and_asks_nobody_else(
         await tab.open(url)
         await tab.until(LIVE, lambda name: name == "good")
         shown = await tab.until(text("market"), has("BTC"))
-        assert "$112,400" in shown and "–" in shown and "≥ $64.2M" in shown
+        assert "$112,400" in shown and "–" in shown and "≥\u00a0$64.2M" in shown
         assert "deleveraging" in await tab.says(text("open"))
 
         for alert in (EPISODE[1], msgspec.structs.replace(EPISODE[2], asset=NASTY)):
