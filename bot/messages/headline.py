@@ -392,15 +392,12 @@ def _usual(voice: Voice) -> dict[str, str]:
 
 def _structure(voice: Voice) -> dict[str, str]:
     alert, of = voice.alert, base_of(metric(voice.alert.metric))
-    asset = voice.say("ask.market") if alert.asset == ALL else alert.asset
     what = metric_name(voice.words, alert.metric)
-    if isinstance(of, StablecoinMetric):  # it is of a coin, found by the whole market
-        asset, what = of.coin, voice.say("structure.stablecoin_of")
-    elif isinstance(of, SectorMetric):
-        asset = sector_title(voice.words, of.sector)
-        what = voice.say("structure.sector_what", window=voice.words.window(of.span))
+    if alert.asset != ALL:
+        what = voice.say("structure.of", asset=alert.asset, what=what)
+    elif not isinstance(of, StablecoinMetric | SectorMetric):  # the names of those say of what
+        what = voice.say("structure.of_market", what=what)
     return {
-        "asset": asset,
         "what": what,
         "value": amount(voice.words, "structure", alert.value, alert.unit),
         "way": voice.say(f"structure.{_way(alert)}"),

@@ -30,7 +30,7 @@ from rules.snapshot import MACRO_PRICE, PRICE, Observed
 from streams.durations import DAY, HOUR, MINUTE
 from streams.events import Kind, Ms
 from tests.bot.backtest.logs import KEEP
-from tests.bot.test_preview_numbers import MONEY, amount
+from tests.bot.read_numbers import MONEY, amount
 from tests.golden import check_text
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -148,11 +148,19 @@ def values(metric: str, asset: str, part: int = 0) -> list[float]:
     return [row[metric, asset][part] for row in rows if (metric, asset) in row]
 
 
+RULES = {"oi_drop", "cascade", "liq_burst", "oi_total_drop"}
+NAMED = {"UTC", "AI", "SPX", "USDT", "USDC", "Bybit", "OKX", "list"}
+"""What is called the same in every language; ``list`` is a source that the tests have made."""
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_report_in_each_language(week: RecordedWeek, language: str):
     text = week_report([week], ["BTC", "ETH"], LANGUAGES[language], {})
     check_text(GOLDEN / f"week_{language}.txt", f"{text}\n")
     assert not re.search(r"\b(None|nan|inf)\b|[{}]|<|&", text)
+    if language != "en":
+        left = {*re.findall(r"[A-Za-z][A-Za-z_]+", text)} - {"BTC", "ETH"} - RULES - NAMED
+        assert not left, "English but names"
 
 
 @pytest.mark.parametrize("language", [name for name in LANGUAGES if name != "en"])

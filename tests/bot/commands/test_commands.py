@@ -779,7 +779,7 @@ def test_a_name_that_turns_the_text_or_has_lines_is_shown_escaped():
 
 NAMES = {
     "Lowtide", "Telegram", "Redis", "webhook", "lowtide", "show", "Binance", "Bybit", "Hyperliquid",
-    "spot", "Coinbase", "CoinGecko", "DefiLlama", "Forex", "Factory", "Kalshi", "Polymarket",
+    "Coinbase", "CoinGecko", "DefiLlama", "Forex", "Factory", "Kalshi", "Polymarket",
     "config", "toml", "operators", "users", "post", "false", "streams", "rules", "bot", "majors",
     "tail", "all", "UTC", "bp", "OI", "MSTR", "COIN", "NVDA", "TSLA", "KOSPI", "VIX", "TLT", "WTI",
     "lowtide_bot", "desk", "redis", "maxmemory", "max_mb", "price_", "old", "help", "own",

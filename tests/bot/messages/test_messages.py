@@ -1495,7 +1495,9 @@ def test_no_phrase_is_left_over():
 
 
 OTHERS = [name for name in LANGUAGES if name != "en"]
-NAMES = {word for of in (*VENUES.values(), *SOURCES.values()) for word in of.SPEC.title.split()}
+NAMES = {word for of in (*VENUES.values(), *SOURCES.values()) for word in of.SPEC.title.split()} - {
+    "spot"
+}
 UNITS = {"UTC", "bp", "OI", "NFP"}
 FOREIGN = {
     "a<b", "x<y", "A&B<i>", "「config.toml:12: rules.x: unknown <key>」", "<X>", "「going <away>」",
