@@ -69,10 +69,7 @@ def with_facts(value: Value, context: Context) -> Html:
     if value.value is None:
         return unknown(value, context)
     voice = as_voice(value, context)
-    facts = fact_lines(voice)
-    if voice.topic == "liq" and value.value == 0:
-        del facts[:1]  # that both sides are 0
-    lines = [_head(voice, value, context), *facts, *_settled(value, context)]
+    lines = [_head(voice, value, context), *fact_lines(voice), *_settled(value, context)]
     lines += missing(voice)
     return Html("\n".join(line for line in lines if line))
 
