@@ -5,6 +5,8 @@ Each value is in the words of posts, a headline and facts below it, or it is sai
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from bot.commands.context import Answer, Context, VenueReport, only
 from bot.commands.parsing import Command, asset_of
 from bot.lang import numbers
@@ -200,7 +202,7 @@ def market(command: Command, context: Context) -> Answer:
     if command.words:
         return _of_asset(command, asset_of(command.words[0]), values, context)
     whole = [with_facts(v, context) for v in values if topic(v.metric) in _MARKET]
-    lists = [_list(metric, of, context, SHOWN) for metric, of in _by_metric(values)]
+    lists = [worst_first(metric, of, context, SHOWN) for metric, of in by_metric(values)]
     blocks = [*whole, *lists] or [context.say("ask.no_rule", command=command.name)]
     if command.name == "liq":
         blocks.append(without_liquidations(context))
@@ -251,16 +253,17 @@ def as_of(context: Context) -> Html:
     return context.say("ask.as_of", time=time(context.words, seen, context.now))
 
 
-def _by_metric(values: Iterable[Value]) -> list[tuple[str, list[Value]]]:
-    by_metric: dict[str, list[Value]] = {}
+def by_metric(values: Iterable[Value]) -> list[tuple[str, list[Value]]]:
+    """The values of each metric, but those of the whole market."""
+    values_of: dict[str, list[Value]] = {}
     for value in values:
         if value.asset != ALL:
-            by_metric.setdefault(value.metric, []).append(value)
-    return list(by_metric.items())
+            values_of.setdefault(value.metric, []).append(value)
+    return list(values_of.items())
 
 
-def _list(metric: str, values: Sequence[Value], context: Context, most: int) -> Html:
-    """The worst values, and the assets whose value is not known."""
+def worst_first(metric: str, values: Sequence[Value], context: Context, most: int) -> Html:
+    """The worst values of a metric, and the assets whose value is not known."""
     above = order(metric, context)[1]
     known = [v for v in values if v.value is not None]
     known.sort(key=lambda v: ((-1 if above else 1) * (v.value or 0.0), v.asset))
@@ -304,7 +307,7 @@ def top(_command: Command, context: Context) -> Answer:
     blocks = [Html("\n".join([context.say(head), *lines]))]
     values = sorted_values(context)
     whole = [first_line(v, context) for v in values if v.asset == ALL]
-    lists = [_list(metric, of, context, TOP) for metric, of in _by_metric(values)]
+    lists = [worst_first(metric, of, context, TOP) for metric, of in by_metric(values)]
     return Answer(blocks=(*blocks, Html("\n".join(whole)), *lists, as_of(context)))
 
 
@@ -397,16 +400,20 @@ MACRO_GROUPS = (
 def whole_market(_command: Command, context: Context) -> Answer:
     """/market: all coins together, what each adds to the market's structure, then what else is
     traded as a perpetual, which is no coin."""
-    standing = context.fresh
-    if standing is None:
+    if context.fresh is None:
         return only(stale(context))
+    return Answer(blocks=(*structure(context), *macro_prices(context), as_of(context)))
+
+
+def structure(context: Context) -> list[Html]:
+    """The market's structure, of all coins together and of each."""
     values = sorted_values(context)
     blocks = [regime_line(regime, context)] if (regime := regimes(context).get(ALL)) else []
     blocks += [with_facts(v, context) for v in values if v.asset == ALL]
     blocks += [*sectors_in_short(context), *supports_in_short(context)]
-    structure = [v for v in values if topic(v.metric) == "structure"]
-    blocks += [_list(metric, of, context, SHOWN) for metric, of in _by_metric(structure)]
-    return Answer(blocks=(*blocks, *macro_prices(context), as_of(context)))
+    of_coins = [v for v in values if topic(v.metric) == "structure"]
+    blocks += [worst_first(metric, of, context, SHOWN) for metric, of in by_metric(of_coins)]
+    return blocks
 
 
 def macro_prices(context: Context) -> list[Html]:
@@ -432,6 +439,31 @@ def _macro(value: MacroValue, context: Context) -> Html:
 
 def episode_line(alert: Alert, context: Context) -> Html:
     """``🟠 BTC oi_drop:1h −5.2%, since 09:42``."""
+    return context.say(
+        "ask.episode",
+        **_episode(alert, context),
+        time=time(context.words, _began(alert), context.now),
+    )
+
+
+def past_episode_line(alert: Alert, level: Level, context: Context) -> Html:
+    """``🟠 BTC oi_drop:1h −5.2%, 09:42 to 10:30``: an end, of an episode that had reached
+    ``level``."""
+    worst = msgspec.structs.replace(alert, value=alert.extreme, level=level)
+    words = context.words
+    return context.say(
+        "summary.over",
+        **_episode(worst, context),
+        start=time(words, _began(alert), context.now),
+        end=time(words, alert.at, context.now),
+    )
+
+
+def _began(alert: Alert) -> Ms:
+    return alert.opened_at if alert.began is None else alert.began
+
+
+def _episode(alert: Alert, context: Context) -> dict[str, str]:
     of, words = topic(alert.metric), context.words
     if isinstance(alert.facts, CascadeFacts):
         value = parts(words, alert.facts)
@@ -443,12 +475,10 @@ def episode_line(alert: Alert, context: Context) -> Html:
         if text != worst:  # the mark is of what the episode has reached
             value = context.say("ask.episode.worst", value=value, worst=worst)
     cause = cause_in_words(words, alert.cause)
-    return context.say(
-        "ask.episode",
-        mark=MARKS[alert.level],
-        asset=alert.asset if not alert.instrument else f"{alert.asset} ({alert.instrument})",
-        rule=alert.rule,
-        value=value,
-        cause=context.say("cause", cause=cause) if cause else cause,
-        time=time(words, alert.opened_at if alert.began is None else alert.began, context.now),
-    )
+    return {
+        "mark": MARKS[alert.level],
+        "asset": alert.asset if not alert.instrument else f"{alert.asset} ({alert.instrument})",
+        "rule": alert.rule,
+        "value": value,
+        "cause": context.say("cause", cause=cause) if cause else cause,
+    }

@@ -161,6 +161,22 @@ async def episode(redis: Redis, wanted: EpisodeQuery) -> tuple[Alert, ...]:
     return tuple(turns)
 
 
+async def alerts_since(redis: Redis, since: Ms) -> tuple[Alert, ...]:
+    """All alerts since then, the newest first, as far as they are kept."""
+    turns: list[Alert] = []
+    before = "+"
+    for _ in range(MOST_PAGES):
+        page = cast(
+            "list[Entry]",
+            await _answer_of(redis.xrevrange(Keys().alerts, before, str(since), count=PAGE)),
+        )
+        turns += [alert for _, fields in page for alert in _alert(next(iter(fields.values())))]
+        if len(page) < PAGE:
+            break
+        before = f"({page[-1][0].decode()}"
+    return tuple(turns)
+
+
 def _alert(data: bytes) -> list[Alert]:
     try:
         event = alerts.decode(data)

@@ -10,7 +10,7 @@ from bot.config.values import shown
 from bot.destination import place_key
 from bot.lang import unknown_language
 from bot.meant import did_you_mean
-from bot.plan.planner import DailyTime, Pictures, Quiet, WeeklyTime
+from bot.plan.planner import DailyTime, HourlyTime, Pictures, Quiet, WeeklyTime
 from rules.alerts import ALL, Level
 
 WEBHOOK_SECRET = "LOWTIDE_WEBHOOK_SECRET"  # noqa: S105  # the variable's name
@@ -44,6 +44,8 @@ class ChatSettings(msgspec.Struct, frozen=True, kw_only=True):
     """An event that has reached this level is looked back on when it is over; None: none is."""
     pictures: Pictures = "dark"
     """Of the posts that ring."""
+    summary: HourlyTime | DailyTime | None = None
+    """When the last hour or the last day is summed up; None: never."""
     weekly_report: WeeklyTime | None = None
     """When the report on the last week is posted; None: never."""
     buttons: bool = False
@@ -90,6 +92,7 @@ def chats(file: File) -> tuple[ChatSettings, ...]:
         quiet=channel.quiet,
         recap=channel.recap,
         pictures=channel.pictures,
+        summary=channel.summary,
         weekly_report=channel.weekly_report,
         buttons=channel.buttons,
     )
@@ -108,6 +111,7 @@ def _chat(number: int, table: ChatTable, channel: ChatSettings) -> ChatSettings:
         quiet=table.quiet if "quiet" in table.model_fields_set else channel.quiet,
         recap=table.recap if "recap" in table.model_fields_set else channel.recap,
         pictures=table.pictures or channel.pictures,
+        summary=table.summary if "summary" in table.model_fields_set else channel.summary,
         weekly_report=table.weekly_report
         if "weekly_report" in table.model_fields_set
         else channel.weekly_report,

@@ -14,7 +14,7 @@ from bot.lang import ENGLISH
 from bot.lang.words import Words
 from bot.meant import did_you_mean
 from bot.messages.voice import title
-from bot.plan.planner import WEEKDAYS, DailyTime, Quiet, WeeklyTime
+from bot.plan.planner import WEEKDAYS, DailyTime, HourlyTime, Quiet, WeeklyTime
 from rules.alerts import ALL, Level
 from rules.composite import Composite
 from rules.rule import Row, Rule
@@ -235,13 +235,16 @@ def _reached(messenger: MessengerSettings, address: str) -> str:
 def _how_many(chat: ChatSettings | MessengerSettings) -> str:
     quiet = f", quiet {_quiet(chat.quiet)}" if chat.quiet else ""
     recap = f", recaps from {_low(chat.recap)} up" if chat.recap is not None else ""
+    summary = f", summary {_summary(chat.summary)}" if chat.summary else ""
     weekly = f", weekly report {_weekly(chat.weekly_report)}" if chat.weekly_report else ""
     pictures = ""
     takes = isinstance(chat, ChatSettings) or takes_pictures(chat.destination)
     if takes and chat.pictures != "dark":
         pictures = f", {'no' if chat.pictures == 'none' else 'light'} pictures"
     buttons = ", buttons" if isinstance(chat, ChatSettings) and chat.buttons else ""
-    return f"at most {chat.posts_per_hour} an hour{quiet}{recap}{weekly}{pictures}{buttons}"
+    return (
+        f"at most {chat.posts_per_hour} an hour{quiet}{recap}{summary}{weekly}{pictures}{buttons}"
+    )
 
 
 def _together(settings: Settings) -> str:
@@ -269,6 +272,10 @@ def _low(level: Level) -> str:
 
 def _daily(time: DailyTime) -> str:
     return f"{_clock(time.minute)} {time.zone}"
+
+
+def _summary(time: HourlyTime | DailyTime) -> str:
+    return "each hour" if isinstance(time, HourlyTime) else f"each day at {_daily(time)}"
 
 
 def _weekly(time: WeeklyTime) -> str:

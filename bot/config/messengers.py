@@ -11,7 +11,7 @@ from bot.config.schema import File, MessengerTable
 from bot.config.values import shown, url
 from bot.destination import MessengerName, Service, destination_key, takes_pictures
 from bot.lang import unknown_language
-from bot.plan.planner import Pictures, Quiet, WeeklyTime
+from bot.plan.planner import DailyTime, HourlyTime, Pictures, Quiet, WeeklyTime
 from rules.alerts import Level
 
 MESSENGER_SECRET = re.compile(
@@ -58,6 +58,8 @@ class MessengerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """As of a chat."""
     pictures: Pictures = "none"
     """As of a chat; "none" where the service takes none."""
+    summary: HourlyTime | DailyTime | None = None
+    """As of a chat."""
     weekly_report: WeeklyTime | None = None
     """As of a chat."""
 
@@ -92,6 +94,7 @@ def messengers(file: File) -> tuple[MessengerSettings, ...]:
             quiet=table.quiet if "quiet" in table.model_fields_set else channel.quiet,
             recap=table.recap if "recap" in table.model_fields_set else channel.recap,
             pictures=_pictures(table, channel.pictures),
+            summary=table.summary if "summary" in table.model_fields_set else channel.summary,
             weekly_report=table.weekly_report
             if "weekly_report" in table.model_fields_set
             else channel.weekly_report,

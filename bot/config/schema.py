@@ -16,7 +16,7 @@ from bot.config import values
 from bot.config import values as notation
 from bot.config.values import Expected, Hold, Values
 from bot.destination import Service
-from bot.plan.planner import GROUP_WAIT, DailyTime, Pictures, Quiet, WeeklyTime
+from bot.plan.planner import GROUP_WAIT, DailyTime, HourlyTime, Pictures, Quiet, WeeklyTime
 from rules.alerts import Cause, Level
 from rules.rule import When
 from rules.sectors import Weight
@@ -47,6 +47,7 @@ SocketUrl = Annotated[str, _read(lambda value: values.url(value, ("wss", "ws"), 
 Chat = Annotated[int | str, _read(values.chat_id, int | str)]
 QuietHours = Annotated[Quiet | None, _read(values.quiet, str)]
 Recap = Annotated[Level | None, _read(values.recap, Literal["watch", "alert", "critical", "none"])]
+Summary = Annotated[HourlyTime | DailyTime | None, _read(values.summary_time, str)]
 Weekly = Annotated[WeeklyTime | None, _read(values.weekly_time, str)]
 SomeLevel = Annotated[Level, _read(values.level, Literal["watch", "alert", "critical"])]
 Floors = Annotated[dict[str, float], _read(values.floors, float | dict[str, float])]
@@ -71,6 +72,7 @@ class Channel(Table):
     posts_per_hour: Annotated[int, Field(ge=1)] = 12
     recap: Recap = None
     pictures: Pictures = "dark"
+    summary: Summary = None
     weekly_report: Weekly = None
     release_note: Annotated[Ms | None, _read(values.lead, str)] = HOUR
     buttons: bool = False
@@ -91,6 +93,7 @@ class ChatTable(WantedTable):
     quiet: QuietHours = None
     recap: Recap = None
     pictures: Pictures | None = None
+    summary: Summary = None
     weekly_report: Weekly = None
     buttons: bool | None = None
 
@@ -113,6 +116,7 @@ class MessengerTable(WantedTable):
     quiet: QuietHours = None
     recap: Recap = None
     pictures: Pictures | None = None
+    summary: Summary = None
     weekly_report: Weekly = None
 
 

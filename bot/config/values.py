@@ -19,7 +19,7 @@ import msgspec
 
 from bot.destination import Service
 from bot.meant import did_you_mean
-from bot.plan.planner import GROUP_WAIT, WEEKDAYS, DailyTime, Quiet, WeeklyTime
+from bot.plan.planner import GROUP_WAIT, WEEKDAYS, DailyTime, HourlyTime, Quiet, WeeklyTime
 from rules.alerts import Cause, Level, Turn
 from rules.rule import Comparison, When
 from streams import durations
@@ -260,6 +260,18 @@ def daily_time(value: object) -> DailyTime | None:
         raise ValueError(f'must be like "09:00 Asia/Taipei", not {shown(value)}')
     time, _, zone = value.partition(" ")
     return DailyTime(minute=clock(time), zone=_zone(zone or "UTC"))
+
+
+def summary_time(value: object) -> HourlyTime | DailyTime | None:
+    """``"hourly"``, or a time of each day as ``daily_time`` has it; ``"none"``: never."""
+    if value == "hourly":
+        return HourlyTime()
+    try:
+        return daily_time(value)
+    except ValueError as error:
+        if isinstance(value, str) and (near := did_you_mean(value, ["hourly", "none"])):
+            raise ValueError(f"{error}{near}") from None
+        raise
 
 
 def weekly_time(value: object) -> WeeklyTime | None:

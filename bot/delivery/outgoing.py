@@ -18,6 +18,7 @@ from bot.messages.render import OVER, Message, own_message
 from bot.messages.thread import delivery_message
 from bot.messages.voice import Html, say, time
 from bot.plan.planner import Chat, Delivery
+from bot.plan.summaries import DueSummary
 from bot.plan.weekly import LATEST, DueReport
 from rules.alerts import Level, NearRelease, Turn
 from streams.durations import HOUR, MINUTE
@@ -140,29 +141,45 @@ def report_posts(
 ) -> list[Post]:
     """The weekly report ``text``, plain, in as few posts as take it, without a sound. ``number``:
     gives the place of a post among all."""
-    words = LANGUAGES[chat.language]
     at = now if now - due.at <= _MAKING else due.at  # it says how late it is
-    head, _, body = text.strip().partition("\n")
+    first, _, rest = escape(text.strip(), quote=False).partition("\n")
+    name, expires = f"weekly {due.week}", due.at + LATEST + HOUR
+    label = say(LANGUAGES[chat.language], "week.name")
+    pieces = _in_pieces(name, Html(first), Html(rest), label, at, expires, chat, number)
+    picture = msgspec.structs.replace(pieces[0], picture=chat.pictures, week=due.week)
+    return [picture, *pieces[1:]]
+
+
+def summary_posts(
+    head: Html, body: Html, due: DueSummary, chat: Chat, number: Callable[[], int], now: Ms
+) -> list[Post]:
+    """The summary of an hour or a day, as ``report_posts`` has the weekly report."""
+    label = say(LANGUAGES[chat.language], "summary.name")
+    return _in_pieces(f"summary {due.at}", head, body, label, now, due.expires, chat, number)
+
+
+def _in_pieces(
+    name: str, head: Html, body: Html, label: Html, at: Ms, expires: Ms, chat: Chat,
+    number: Callable[[], int],
+) -> list[Post]:  # fmt: skip
+    """A long text in as few posts as take it, each below ``head``, without a sound."""
+    dot, posts = LANGUAGES[chat.language].dot, list[Post]()
     pieces = _pieces(body.strip("\n"), chat.destination)
-    posts: list[Post] = []
     for place, piece in enumerate(pieces, start=1):
-        which = f"{words.dot}{place}/{len(pieces)}" if len(pieces) > 1 else ""
-        line = f"{OVER} <b>{escape(head, quote=False)}</b>{escape(which, quote=False)}"
-        html = Html("\n".join([line, *(["", escape(piece, quote=False)] if piece else [])]))
-        name = f"weekly {due.week} {place}/{len(pieces)}"
+        which = escape(f"{dot}{place}/{len(pieces)}", quote=False) if len(pieces) > 1 else ""
+        html = Html("\n".join([f"{OVER} <b>{head}</b>{which}", *(["", piece] if piece else [])]))
+        rule, of_piece = name.partition(" ")[0], f"{name} {place}/{len(pieces)}"
         posts.append(
             Post(
-                key=f"{chat.key} {name}",
+                key=f"{chat.key} {of_piece}",
                 chat=queue_key(chat.destination),
                 number=number(),
-                message=own_message(name, "weekly", html, at, turn=Turn.CLOSE, silent=True),
+                message=own_message(of_piece, rule, html, at, turn=Turn.CLOSE, silent=True),
                 at=at,
-                expires=due.at + LATEST + HOUR,
+                expires=expires,
                 language=chat.language,
                 topic=topic_of(chat.destination),
-                names=(str(say(words, "week.name")),),
-                picture=chat.pictures if place == 1 else "none",
-                week=due.week if place == 1 else 0,
+                names=(str(label),),
                 heads=tuple(html.split("\n")),
             )
         )

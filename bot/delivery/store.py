@@ -22,6 +22,7 @@ from bot.delivery.queue import ChatQueue
 from bot.destination import telegram_or_console
 from bot.plan.planner import PlanState
 from bot.plan.releases import ReleaseNotes
+from bot.plan.summaries import SummaryPosts
 from bot.plan.weekly import WeeklyPosts
 from rules.alerts import EpisodeKey
 from rules.salvage import salvaged
@@ -74,6 +75,8 @@ class Loaded(msgspec.Struct, frozen=True):
     """When alerts were last committed, by the clock that stamps alerts."""
     weekly: WeeklyPosts = WeeklyPosts()
     """Which weekly reports were posted."""
+    summaries: SummaryPosts = SummaryPosts()
+    """Which summaries were posted."""
     notes: ReleaseNotes = ReleaseNotes()
     """Of which announcements was told."""
 
@@ -122,6 +125,11 @@ class OutboxStore:
         """New posts of weekly reports, and which are posted with them, in one step."""
         fields = {f"post {post.key}": msgspec.msgpack.encode(post) for post in posts}
         await self._write(fields | {"weekly": msgspec.msgpack.encode(weekly)})
+
+    async def keep_summaries(self, posts: Sequence[Post], summaries: SummaryPosts) -> None:
+        """New posts of summaries, and which are posted with them, in one step."""
+        fields = {f"post {post.key}": msgspec.msgpack.encode(post) for post in posts}
+        await self._write(fields | {"summaries": msgspec.msgpack.encode(summaries)})
 
     async def keep_notes(self, posts: Sequence[Post], notes: ReleaseNotes) -> None:
         """New posts of announcements, and what was told with them, in one step."""
@@ -185,7 +193,7 @@ def _loaded(fields: Mapping[bytes, bytes]) -> Loaded:
     loaded = Loaded(None, {}, {}, [], [])
     cursor: str | None = None
     seen: Ms = 0
-    weekly, notes = WeeklyPosts(), ReleaseNotes()
+    weekly, summaries, notes = WeeklyPosts(), SummaryPosts(), ReleaseNotes()
     for field, value in fields.items():
         kind, _, key = field.decode().partition(" ")
         lost: list[str] = []
@@ -197,6 +205,8 @@ def _loaded(fields: Mapping[bytes, bytes]) -> Loaded:
                     seen = int(value)
                 case "weekly":
                     weekly = _decoded(value, WeeklyPosts, lost)
+                case "summaries":
+                    summaries = _decoded(value, SummaryPosts, lost)
                 case "notes":
                     notes = _decoded(value, ReleaseNotes, lost)
                 case "version" if value.isdigit() and int(value) > VERSION:
@@ -215,7 +225,9 @@ def _loaded(fields: Mapping[bytes, bytes]) -> Loaded:
             log.error("a record of the outbox could not be read in full",
                       record=f"{kind} {key}"[:200], lost=lost[:10])  # fmt: skip
             loaded.lost.append(f"{kind} {key}"[:200])
-    return msgspec.structs.replace(loaded, cursor=cursor, seen=seen, weekly=weekly, notes=notes)
+    return msgspec.structs.replace(
+        loaded, cursor=cursor, seen=seen, weekly=weekly, summaries=summaries, notes=notes
+    )
 
 
 def _decoded(data: bytes, kind: type[_T], lost: list[str]) -> _T:

@@ -287,6 +287,14 @@ class DailyTime(msgspec.Struct, frozen=True, kw_only=True):
         return round(at.timestamp() * 1000)
 
 
+class HourlyTime(msgspec.Struct, frozen=True, kw_only=True):
+    """Each hour, on the hour."""
+
+    def last_until(self, now: Ms) -> Ms:
+        """The newest such time that is not after ``now``."""
+        return now - now % HOUR
+
+
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 """The days of the week as a configuration names them."""
 
@@ -356,6 +364,8 @@ class Chat(msgspec.Struct, frozen=True, kw_only=True):
     """An event that has reached this level is looked back on when it is over; None: none is."""
     pictures: Pictures = "none"
     """Of the posts that ring and of reports, where a picture can be sent."""
+    summary: HourlyTime | DailyTime | None = None
+    """When the last hour or the last day is summed up; None: never."""
     weekly_report: WeeklyTime | None = None
     """When the report on the last week is posted; None: never."""
     release_note: Ms | None = None

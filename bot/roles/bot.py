@@ -36,6 +36,7 @@ from bot.delivery.outgoing import (
     recap_post,
     release_post,
     report_posts,
+    summary_posts,
 )
 from bot.delivery.pace import Limits
 from bot.delivery.post import ChatReport, DeliveryProblem, DrawnPicture, Policy, Post
@@ -59,8 +60,10 @@ from bot.plan.planner import Chat, Delivery, PlanState, set_back
 from bot.plan.releases import ReleaseNotes, due_notes, with_noted
 from bot.plan.silences import Silence
 from bot.plan.subscriptions import Subscriber, gone_rules
+from bot.plan.summaries import not_ahead, span_of, with_summaries
 from bot.plan.weekly import with_posted, without_future
 from bot.roles import report, role, rss_mb
+from bot.roles.summaries import Summaries
 from bot.roles.weekly import Maker, WeeklyReports, make_report
 from rules import alerts
 from rules.alerts import Alert, EpisodeKey, Notice
@@ -189,6 +192,7 @@ class BotRole:
         self._telegram: str | None = None
         self._prices: OpenEpisodes | None = None
         self._weekly = WeeklyReports(self._clock, make_report)
+        self._summaries = Summaries(redis, self._clock)
         self._notes = ReleaseNotes()
         self._set_back_at: Ms | None = None
         self._stuck: dict[str, str] = {}  # destinations that operators know to get nothing, and why
@@ -384,16 +388,37 @@ class BotRole:
                 await self._tell_of_gone_rules()
             if self._weekly.outcomes:
                 await self._post_reports()
+            if self._summaries.made:
+                await self._post_summaries()
             await self._post_notes()
             if batch or any(self._due(plan) for plan in self._plans.values()):
                 await self._take(batch)
 
     async def _mind_reports(self) -> None:
-        """Have weekly reports made; they are posted between two batches."""
+        """Have weekly reports and summaries made; they are posted between two batches."""
         while True:
+            if not self._summaries.made:
+                with contextlib.suppress(RedisError, OSError, TimeoutError):
+                    await self._summaries.look(self.settings, self._audience.chats)
             if not self._weekly.outcomes:
                 await self._weekly.look(self.settings, self._audience.chats)
             await asyncio.sleep(REPORT_LOOK_S)
+
+    async def _post_summaries(self) -> None:
+        """Post the summaries that were made, once each, whatever happens after."""
+        waiting, now = list(self._summaries.made), self._clock.seen()
+        chats = {chat.key: chat for chat in self._audience.chats}
+        posts: list[Post] = []
+        for summary in waiting:
+            if summary.head and (chat := chats.get(summary.chat)) is not None:
+                posts += summary_posts(
+                    summary.head, summary.body, summary.due, chat, self.sender.number, now
+                )
+        kept = with_summaries(self._summaries.kept, {s.chat: s.due.at for s in waiting})
+        await self._store.keep_summaries(posts, kept)
+        self._summaries.kept = kept
+        del self._summaries.made[: len(waiting)]  # nobody looks before that
+        self.sender.add(posts)
 
     async def _post_reports(self) -> None:
         """Post the reports that were made, once each, whatever happens after; operators hear once
@@ -563,6 +588,7 @@ class BotRole:
         """Take over what an earlier one has left."""
         saved = await self._store.claim()
         self._plans, self._weekly.kept = saved.plans, saved.weekly
+        self._summaries.kept = saved.summaries
         self._notes = saved.notes
         bookmark = await self._reader.bookmark()
         self._cursor = saved.cursor or bookmark
@@ -620,6 +646,8 @@ class BotRole:
         await self._keep_redated(back, now)
         self._weekly.kept = without_future(self._weekly.kept, now)
         await self._store.keep_reports([], self._weekly.kept)
+        spans = {c.key: span_of(c.summary) for c in self._audience.chats if c.summary is not None}
+        self._summaries.kept = not_ahead(self._summaries.kept, spans, now)
         if not known:
             await self._tell(clock_notice(fault, "what waits is dated anew"))
 

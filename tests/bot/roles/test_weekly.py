@@ -298,7 +298,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
 @pytest.mark.usefixtures("environment")
 async def test_the_process_makes_what_the_command_prints(recorded: Path):
     settings = load(recorded, {})
-    for language, head in (("zh-TW", "市場結構週報，11/16"), ("en", "Market structure, 16 Nov")):
+    for language, head in (("zh-TW", "市場結構週報：11/16"), ("en", "Market structure, 16 Nov")):
         text = await make_report(settings, MONDAY, language)
         assert text.startswith(head)
         assert "BTC" in text and text.count("\n") > 10
