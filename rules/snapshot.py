@@ -15,6 +15,7 @@ from rules.judge import alert, composite_alert
 from rules.macro import CryptoValue, MacroValue
 from rules.metric import HasPresent, Reading, live_share
 from rules.metrics.cause import CauseMetric
+from rules.metrics.liquidation_day import LONGS, LiquidationDay
 from rules.watchlist import CompositeInstance, MetricInstance, RuleInstance
 from streams.events import Fault, Ms
 
@@ -183,7 +184,16 @@ def observed(metric_instances: Iterable[MetricInstance], now: Ms) -> Iterator[Ob
         if view.asset not in priced and not metric_instance.instrument and view.asset != ALL:
             priced.add(view.asset)
             yield Observed(metric=PRICE, asset=view.asset, value=view.price(now))
-        yield _observed(metric_instance, now)
+        reading = metric_instance.reading(now)
+        yield _observed(metric_instance, reading)
+        if isinstance(metric_instance.metric, LiquidationDay):
+            yield Observed(
+                metric=LONGS,
+                asset=view.asset,
+                value=reading.longs if reading else None,
+                lower_bound=reading.lower_bound if reading else False,
+                breach_only=reading.breach_only if reading else False,
+            )
 
 
 def macro_observed(values: Iterable[MacroValue]) -> Iterator[Observed]:
@@ -198,8 +208,7 @@ def context_observed(answers: Iterable[SourceFacts]) -> Iterator[Observed]:
         yield Observed(metric=CONTEXT, asset=name, value=number)
 
 
-def _observed(metric_instance: MetricInstance, now: Ms) -> Observed:
-    reading = metric_instance.reading(now)
+def _observed(metric_instance: MetricInstance, reading: Reading | None) -> Observed:
     seen = [x for x in (metric_instance.low, metric_instance.high) if isfinite(x)]
     metric_instance.fresh()
     if reading is not None:

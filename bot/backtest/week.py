@@ -18,6 +18,7 @@ from bot.metriclog import SUFFIX, Column, LogRow, log_rows
 from bot.plan.weekly import WEEK
 from rules.alerts import ALL
 from rules.context import CONTEXT
+from rules.metrics.liquidation_day import LONGS, OF_ALL
 from rules.metrics.regime import STATES
 from rules.snapshot import MACRO_PRICE, PRICE
 from rules.stablecoins import STABLECOINS
@@ -324,14 +325,18 @@ def _of_day(
 
 def prices_wanted(majors: Sequence[str]) -> Callable[[str, str], bool]:
     """What a report takes from the weeks before its own: what supports and the ranks of classes of
-    assets are made of."""
-    return lambda metric, asset: metric == MACRO_PRICE or (metric == PRICE and asset in majors)
+    assets are made of, and the largest day of liquidations."""
+    return lambda metric, asset: (
+        metric == MACRO_PRICE
+        or (metric == PRICE and asset in majors)
+        or (metric == OF_ALL.name and asset == ALL)
+    )
 
 
 def wanted(majors: Sequence[str]) -> Callable[[str, str], bool]:
     """What a report on the market and on ``majors`` is made of."""
     market = {*INTEREST.values(), *CORRELATIONS.values()}
-    market |= {"liq_total_24h_musd", "funding_negative_share_pct"}
+    market |= {OF_ALL.name, LONGS, "funding_negative_share_pct"}
     market |= {*DOLLAR.values()}
     market |= {f"regime_total_{of}" for of in STATES}
     coin = {FUNDING, "oi_net_24h_pct", "depth_25bp_pct_of_normal"}

@@ -33,6 +33,7 @@ from bot.plan.weekly import WEEK
 from rules.alerts import ALL, Level, Regime
 from rules.context import CONTEXT
 from rules.judge import COMPOSITE
+from rules.metrics.liquidation_day import LONGS, OF_ALL
 from rules.metrics.regime import STATES
 from rules.snapshot import MACRO_PRICE, PRICE
 from streams.durations import DAY, MINUTE
@@ -84,7 +85,7 @@ class _Report:
         yield self._market(majors)
         yield self._conditions(majors)
         yield self._reported()
-        yield [self._watched(), self._feeds(), self._say("week.not_recorded")]
+        yield [self._watched(), self._feeds()]
 
     def _say(self, key: str, **values: str) -> Html:
         return say(self._words, key, **values)
@@ -264,20 +265,38 @@ class _Report:
 
     def _liquidations(self) -> Html:
         """Of the days of which the sum is known."""
-        what = self._say("week.liquidations")
-        days = [self._week.day_end("liq_total_24h_musd", ALL, day) for day in range(7)]
-        known = [(musd, day) for day, musd in enumerate(days) if musd is not None]
-        if not known:
+        what, usd = self._say("week.liquidations"), self._usd
+        days = _days_of(self._week, OF_ALL.name)
+        if not days:
             return self._missing(what)
-        most, day = max(known, key=lambda of_day: of_day[0])
+        most, day = max((musd, day) for day, musd in days.items())
+        longs, sides = _days_of(self._week, LONGS), Html()
+        if longs.keys() == days.keys():
+            of_longs = sum(longs.values())
+            of_shorts = max(0.0, sum(days.values()) - of_longs)  # the log keeps seven digits
+            sides = self._say("week.liquidations_sides", longs=usd(of_longs), shorts=usd(of_shorts))
         text = self._say(
             "week.liquidations_text",
-            usd=at_least(self._words, sum(musd for musd, _ in known) * 1e6),
-            count=str(len(known)),
-            most=at_least(self._words, most * 1e6),
+            usd=usd(sum(days.values())),
+            sides=sides,
+            count=str(len(days)),
+            most=usd(most),
             day=self._day(self._week.start + day * DAY),
         )
+        before = [
+            (musd, week.start + day * DAY)
+            for week in self._weeks[1:]
+            for day, musd in _days_of(week, OF_ALL.name).items()
+        ]
+        if before:
+            record, at = max(before)
+            of_record = self._say("week.liquidations_record", usd=usd(record), day=self._day(at))
+            text = Html(f"{text}{of_record}")
         return self._say("week.figure", what=what, text=text)
+
+    def _usd(self, musd: float) -> str:
+        """A sum of what venues report, which is a lower bound."""
+        return at_least(self._words, musd * 1e6)
 
     def _breadth(self, known: WeekValues) -> Html:
         most, at = known.highest()
@@ -435,6 +454,12 @@ class _Report:
             )
         text = Html(self._words.dot.join(parts)) if parts else self._say("week.no_outage")
         return self._say("week.figure", what=what, text=text)
+
+
+def _days_of(week: RecordedWeek, metric_name: str) -> dict[int, float]:
+    """What each day of the week had come to at its end, by its place, as far as it is known."""
+    ends = {day: week.day_end(metric_name, ALL, day) for day in range(7)}
+    return {day: value for day, value in ends.items() if value is not None}
 
 
 def _dollars(pct: float) -> str:

@@ -118,7 +118,7 @@ def logged(name: str) -> Metric:
     """The metric or cause of a name in the metric log. ValueError if it is neither."""
     if name.startswith(cause.PREFIX) and (window := duration(name.removeprefix(cause.PREFIX))):
         return cause.cause_metric(window)
-    return metric(name)
+    return metric(liquidation_day.OF_ALL.name if name == liquidation_day.LONGS else name)
 
 
 def of_spot(name: str) -> bool:

@@ -20,6 +20,10 @@ from streams.durations import DAY, HOUR
 from streams.events import Kind, Liquidation, MarketEvent, Ms, Position
 
 UNIT = "M USD a day"
+
+LONGS = "liq_total_24h_longs_musd"
+"""What of it was longs, in the metric log: the rest was shorts."""
+
 HOURS = 24
 
 

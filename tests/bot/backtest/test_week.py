@@ -13,6 +13,7 @@ from bot.backtest.week import (
     FUNDING,
     RecordedWeek,
     Streak,
+    WeekValues,
     monday,
     read_week,
     streaks,
@@ -25,6 +26,7 @@ from bot.metriclog import MetricLog
 from bot.plan.weekly import WEEK
 from rules.alerts import ALL, Level
 from rules.context import CONTEXT
+from rules.metrics.liquidation_day import LONGS
 from rules.metrics.regime import STATES
 from rules.snapshot import MACRO_PRICE, PRICE, Observed
 from streams.durations import DAY, HOUR, MINUTE
@@ -63,6 +65,7 @@ def row_of(minute: int) -> dict[tuple[str, str], tuple[float, float, float]]:
         ("volatility_7d_pct", "BTC"): alone(40 + day),
         ("spot_share_pct", "BTC"): alone(20 + 2 * math.cos(turn)),
         ("liq_total_24h_musd", ALL): alone((of_day + 1) * (0.1 + 0.4 * (int(day) == 3))),
+        (LONGS, ALL): alone((of_day + 1) * (0.06 + 0.4 * (int(day) == 3))),
         ("funding_negative_share_pct", ALL): (share, 20.0, share + 3),
         ("drawdown_oi_total_net_pct", ALL): alone(-10 - day),
         ("drawdown_oi_51to100_net_pct", ALL): alone(-20 - day),
@@ -197,8 +200,8 @@ def figures_of(text: str, language: str) -> Counter[object]:
     return figures
 
 
-def line(week: RecordedWeek, start: str) -> str:
-    text = week_report([week], ["BTC", "ETH"], LANGUAGES["en"], {}).replace("−", "-")
+def line(week: RecordedWeek, start: str, *before: RecordedWeek) -> str:
+    text = week_report([week, *before], ["BTC", "ETH"], LANGUAGES["en"], {}).replace("−", "-")
     (only,) = [line for line in text.splitlines() if line.startswith(start)]
     return only.replace("\u00a0", " ")
 
@@ -234,9 +237,9 @@ def test_each_figure_is_what_a_reader_of_the_numbers_works_out(week: RecordedWee
 
 
 def test_the_market_s_figures_are_too(week: RecordedWeek):
-    # 1,440 minutes a day, each of 0.1 million, on Thursday of 0.5
+    # 1,440 minutes a day, each of 0.1 million, on Thursday of 0.5; 0.04 of it are shorts
     assert line(week, "Liquidations").partition(": ")[2] == (
-        "≥ $1.58B on 7 of 7 days; largest day ≥ $720M, 19 Nov"
+        "≥ $1.58B (longs ≥ $1.18B, shorts ≥ $403M) on 7 of 7 days; largest day ≥ $720M, 19 Nov"
     )
     share = values("funding_negative_share_pct", ALL)
     most = max(values("funding_negative_share_pct", ALL, 2))
@@ -419,6 +422,43 @@ def test_what_is_not_covered_is_said_in_its_place(week: RecordedWeek):
     assert "ETH price: $4,000 → $4,350" in line(week, "ETH price")
 
 
+def liquidated(start: Ms, ends: dict[int, float], name: str = "liq_total_24h_musd") -> RecordedWeek:
+    week = RecordedWeek(start)
+    known = week.values.setdefault((name, ALL), WeekValues())
+    for day, musd in ends.items():
+        known.at.append(start + (day + 1) * DAY - MINUTE)
+        for of in (known.value, known.low, known.high):
+            of.append(musd)
+    return week
+
+
+def test_the_largest_day_is_held_against_those_of_the_weeks_before(week: RecordedWeek):
+    before = [
+        liquidated(START - WEEK, {0: 300.0, 5: 1_912.0}),
+        liquidated(START - 2 * WEEK, {}),
+        liquidated(START - 3 * WEEK, {6: 19_100.0}),
+    ]
+    for weeks, record in ((before, "$19.1B, 1 Nov"), (before[:2], "$1.91B, 14 Nov")):
+        assert line(week, "Liquidations", *weeks).endswith(
+            f"; largest day ≥ $720M, 19 Nov; of the weeks before ≥ {record}"
+        )
+    assert "weeks before" not in line(week, "Liquidations", before[1])
+
+
+def test_sides_are_told_where_they_are_known_of_each_day():
+    of_sum = liquidated(START, {1: 100.0, 2: 250.0})
+    text = line(of_sum, "Liquidations").partition(": ")[2]
+    assert text == "≥ $350M on 2 of 7 days; largest day ≥ $250M, 18 Nov"
+    for of_longs, sides in (
+        ({1: 90.0}, ""),
+        ({1: 90.0, 2: 250.0}, " (longs ≥ $340M, shorts ≥ $10M)"),
+    ):
+        known = liquidated(START, of_longs, LONGS)
+        of_sum.values[LONGS, ALL] = known.values[LONGS, ALL]
+        text = line(of_sum, "Liquidations").partition(": ")[2]
+        assert text == f"≥ $350M{sides} on 2 of 7 days; largest day ≥ $250M, 18 Nov"
+
+
 def test_a_day_that_is_missing_takes_away_what_it_is_needed_for(folder: Path, tmp_path: Path):
     for file in sorted(folder.iterdir()):
         if "11-18" not in file.name and "11-22" not in file.name:
@@ -428,7 +468,7 @@ def test_a_day_that_is_missing_takes_away_what_it_is_needed_for(folder: Path, tm
     assert line(week, "BTC open interest").endswith("not covered, 71% of the week is known")
     assert line(week, "BTC 7-day realised").endswith("not covered, 71% of the week is known")
     assert line(week, "Liquidations").partition(": ")[2] == (
-        "≥ $1.29B on 5 of 7 days; largest day ≥ $720M, 19 Nov"
+        "≥ $1.29B (longs ≥ $1B, shorts ≥ $288M) on 5 of 7 days; largest day ≥ $720M, 19 Nov"
     )
     assert line(week, "Open interest below").count("unknown") == 3
     assert line(week, "Watched") == "Watched: 71.4% of the minutes; longest hole 1 d, 18 Nov"

@@ -8,7 +8,8 @@ from pytest import approx, raises
 
 from rules.alerts import LiquidationDayFacts
 from rules.engine import Engine
-from rules.metrics.liquidation_day import HourlyLiquidations, LiquidationDays
+from rules.metrics import logged
+from rules.metrics.liquidation_day import LONGS, HourlyLiquidations, LiquidationDays
 from streams.durations import DAY, HOUR, MINUTE, SECOND
 from streams.events import Kind, Position, Tick
 from tests.rules.facts import START, feed, liquidation, price
@@ -135,3 +136,21 @@ def test_what_is_damaged_of_it_costs_it_alone():
     days.began = START
     days.set_back(START - DAY)
     assert days.began == START - DAY
+
+
+def test_the_log_has_the_longs_beside_the_sum():
+    engine = Engine([RULE], VENUES)
+    run(engine, [feed("binance", Kind.LIQUIDATION, START, True)])
+    orders = [(START + n * MINUTE, 1e6 + n, n % 3 > 0) for n in range(20)]
+    play(engine, orders, START, START + 30 * MINUTE)
+    rows = {row.metric: row for row in engine.observed()}
+    whole, longs = rows[NAME], rows[LONGS]
+    assert longs.value == approx(sum(usd for _, usd, long in orders if long) / 1e6)
+    assert whole.value == approx(sum(usd for _, usd, _ in orders) / 1e6)
+    assert (longs.asset, longs.lower_bound) == (whole.asset, whole.lower_bound)
+    assert logged(LONGS) == logged(NAME)
+
+
+def test_the_log_has_no_longs_where_nobody_says_them():
+    rows = {row.metric: row for row in Engine([RULE], VENUES).observed()}
+    assert LONGS not in rows or rows[LONGS].value is None
