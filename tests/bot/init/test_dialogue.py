@@ -57,7 +57,7 @@ async def test_from_an_empty_folder_to_a_post_in_the_channel(fake: FakeUpdates, 
         f"chat_id = {CHANNEL}   # the channel Lowtide\n" in (tmp_path / "config.toml").read_text()
     )
     assert "The bot is @lowtide_bot." in out
-    assert "config.toml, " in out and " rules, " in out and "warning" not in out
+    assert "config.toml, " in out and " rules\n" in out and "warning" not in out
     assert len(out.splitlines()) < 30
     assert "posted to Lowtide\n" in out
     assert [(post.chat, post.silent) for post in fake.sent] == [(CHANNEL, True)]
