@@ -49,16 +49,24 @@ class Lease:
         self._token = secrets.token_hex(8)
         self._backoff = Backoff(f"the {role} role")
         self._error: Exception | None = None  # why it could not be renewed
+        self._renewed_at = 0.0  # when it was ours last, s of the loop's clock
 
     async def guard(self, pipe: Pipeline) -> None:
         """Let what ``pipe`` is told next happen only while the lease is ours.
 
         A holder that was frozen for longer than its lease does not know yet that another one is at
         work. Raises LeaseLost if so; a lease that changes hands in between makes the transaction
-        fail as a whole.
+        fail as a whole. One that ran out while the holder stood still, as a busy machine does while
+        it starts, and that nobody has taken, is taken again; one that is gone before its time was
+        not, and is LeaseGone.
         """
         await pipe.watch(self._key)
         holder = await pipe.get(self._key)
+        if holder is None and self._error is None and self._has_run_out():
+            await pipe.unwatch()
+            await self._renewed()
+            await pipe.watch(self._key)
+            holder = await pipe.get(self._key)
         if holder is None:
             raise self._error or LeaseGone
         if holder != self._token.encode():
@@ -107,12 +115,19 @@ class Lease:
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             await asyncio.wait_for(self._call(_RELEASE), _RELEASE_S)
 
+    def _has_run_out(self) -> bool:
+        return asyncio.get_running_loop().time() - self._renewed_at > _LIFE_MS / 1000
+
     async def _renewed(self) -> bool:
         """Whether the lease is ours: still, or since nobody else has it."""
-        if await self._call(_RENEW, str(_LIFE_MS)):
-            return True
-        async with asyncio.timeout(ANSWER_S):
-            return bool(await self._redis.set(self._key, self._token, nx=True, px=_LIFE_MS))
+        asked_at = asyncio.get_running_loop().time()
+        ours = bool(await self._call(_RENEW, str(_LIFE_MS)))
+        if not ours:
+            async with asyncio.timeout(ANSWER_S):
+                ours = bool(await self._redis.set(self._key, self._token, nx=True, px=_LIFE_MS))
+        if ours:
+            self._renewed_at = asked_at
+        return ours
 
     async def _shorten(self) -> None:
         async with asyncio.timeout(ANSWER_S):

@@ -3,6 +3,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,41 @@ async def test_a_redis_that_somebody_empties_is_said_to_be_that_and_nothing_is_l
     entries = await redis.xrange(KEYS.events)
     assert [fields[b"e"] for _, fields in entries] == [b"after"]
     await lease.release()
+
+
+async def written_after(
+    redis: Redis, blocked_s: float, while_blocked: Callable[[], Awaitable[object]] | None = None
+) -> tuple[list[str], list[bytes]]:
+    """What is logged and written by a role that stands still for so long, and then goes on."""
+    lease = Lease(redis, KEYS, "streams")
+    await lease.take()
+    writer = Writer(redis, KEYS.events, 60_000, 1_000_000, lease)
+    await writer.append([(1, b"before")])
+    time.sleep(blocked_s)
+    if while_blocked is not None:
+        await while_blocked()
+    with structlog.testing.capture_logs() as logs:
+        await asyncio.wait_for(writer.append([(2, b"after")]), 10)
+    await lease.release()
+    entries = await redis.xrange(KEYS.events)
+    return [entry["event"] for entry in logs], [fields[b"e"] for _, fields in entries]
+
+
+async def test_a_role_that_stood_still_for_longer_than_its_lease_goes_on_without_a_word(
+    quick: None, redis: Redis
+) -> None:
+    """As it starts on a busy machine: nobody has emptied anything."""
+    life_s = leases._LIFE_MS / 1000
+    logs, entries = await written_after(redis, 1.5 * life_s)
+    assert (logs, entries) == ([], [b"before", b"after"])
+    assert await redis.get(KEYS.lease("streams")) is None
+
+
+async def test_a_role_that_stood_still_while_another_took_over_writes_nothing(
+    quick: None, redis: Redis
+) -> None:
+    other = Lease(redis, KEYS, "streams")
+    with pytest.raises(LeaseLost, match="another streams role has taken over"):
+        await written_after(redis, 1.5 * leases._LIFE_MS / 1000, other.take)
+    assert [fields[b"e"] for _, fields in await redis.xrange(KEYS.events)] == [b"before"]
+    await other.release()
