@@ -82,8 +82,8 @@ async def test_what_sources_say_is_answered_and_one_that_refuses_costs_itself(tm
         reply = await answered(system, "/macro", lambda text: "hold 80.0%" in text)
         assert "Kalshi" in reply
         assert "cut 10.0% · hold 80.0% · hike 10.0%" in reply
-        assert "60.6 M USD" in reply
-        assert "lowest −523.2" in reply
+        assert "$60.6M" in reply
+        assert "lowest −$523M" in reply
         assert "Not available: Polymarket (it refuses this address" in reply
         notices = [s.text for s in system.telegram.sent if s.chat == OPERATORS]
         assert sum("Polymarket gives nothing" in text for text in notices) == 1

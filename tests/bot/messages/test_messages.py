@@ -1477,7 +1477,7 @@ def test_every_metric_has_words_of_its_own():
 
 
 ELSEWHERE = ("ask.", "page.", "test.", "macro.", "format.", "list.", "rule.", "composite.",
-             "sector.", "term.", "week.", "weekly.", "note.", "button.", "press.",
+             "sector.", "term.", "week.", "weekly.", "summary.", "note.", "button.", "press.",
              "release.")  # fmt: skip
 """Phrases of what is no message of this page."""
 
