@@ -187,6 +187,7 @@ def _series(facts: Iterable[ContextFact], context: Context) -> Iterator[Html]:
     for series in facts:
         if isinstance(series, OwnSeries):
             day, words, unit = context.words.day, context.words, series.unit
+            of_30_days = _with_unit(words, series.sum_30d, unit)
             yield context.say(
                 "ask.context.series",
                 value=_with_unit(words, series.value, unit),
@@ -196,7 +197,7 @@ def _series(facts: Iterable[ContextFact], context: Context) -> Iterator[Html]:
                 high=_with_unit(words, series.high, unit),
                 high_day=day(series.high_at, context.now),
                 first=day(series.first_at, context.now),
-                sum=_with_unit(words, series.sum_30d, unit),
+                sum="" if unit == "%" else context.say("ask.context.series_sum", sum=of_30_days),
             )
 
 

@@ -508,6 +508,11 @@ CONTEXT = (
                   low=-523.2, low_at=NOW - 4 * DAY, high=970.0, high_at=NOW - 30 * DAY,
                   sum_30d=-2334.6),
     )),
+    SourceFacts(source="series:US10Y", seen=NOW - HOUR, facts=(
+        OwnSeries(name="US10Y", unit="%", first_at=NOW - 40 * DAY, at=NOW - DAY, value=4.31,
+                  low=3.97, low_at=NOW - 4 * DAY, high=4.62, high_at=NOW - 30 * DAY,
+                  sum_30d=94.6),
+    )),
 )  # fmt: skip
 """What sources say; of Polymarket nothing."""
 SOURCE_REPORTS = (SourceReport(name="polymarket", trouble="it sent a web page instead of data"),)
