@@ -151,11 +151,13 @@ def _venue(venue: VenueReport, context: Context) -> Html:
     if not venue.sides_known:
         feeds.append(context.say("ask.feed.percent_only", kind=context.say("kind.open_interest")))
     listed_feeds = Html(context.words.comma.join(feeds))
-    count = str(venue.instruments)
     return context.say(
         "ask.status.venue",
-        venue=title(venue.name, context.words), count=count, feeds=listed_feeds,
-    )  # fmt: skip
+        venue.instruments,
+        venue=title(venue.name, context.words),
+        count=str(venue.instruments),
+        feeds=listed_feeds,
+    )
 
 
 def _drifts(context: Context) -> list[Html]:

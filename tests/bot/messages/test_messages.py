@@ -904,7 +904,7 @@ NOTICES = {
         id="feed:bybit:3", venue="bybit", kinds=(Kind.FUNDING, Kind.LIQUIDATION, Kind.PRICE,
         Kind.VOLUME), up=True, since=AT - MIN, seen=AT,
     ),
-    "volume down, which no metric reads": Notice(
+    "volume down": Notice(
         id="feed:bybit:4", venue="bybit", kinds=(Kind.VOLUME,), up=False, since=AT - MIN, seen=AT,
         reason="no volume data for 60 s",
     ),
