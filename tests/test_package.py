@@ -1,6 +1,7 @@
 """Lowtide as a package: built as anybody builds it, it works from an empty folder."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -115,3 +116,30 @@ def test_it_runs_there_and_keeps_its_data_there(package: Path, tmp_path: Path):
     assert 'what="local.toml, ' in lines[0]
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["data", "local.toml"]
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_demo_plays_in_an_empty_folder(package: Path, tmp_path: Path):
+    """Until its first message; nothing of it is left there."""
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", program(package), "demo", "--speed", "20000"],
+        cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    ) as demo:  # fmt: skip
+        assert demo.stdout is not None
+        lines: list[str] = []
+        try:
+            while not lines or not re.search("[🟡🟠🔴]", lines[-1]):
+                lines.append(next(demo.stdout))
+        finally:
+            demo.send_signal(signal.SIGTERM)
+            rest = demo.stdout.read()
+    assert lines[0].startswith("Lowtide demo")
+    assert "Traceback" not in "".join(lines) + rest
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_demo_of_a_backtest_plays_in_an_empty_folder(package: Path, tmp_path: Path):
+    done = lowtide(package, tmp_path, "demo", "--backtest")
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert "LOUDEST EPISODES" in done.stdout
+    assert list(tmp_path.iterdir()) == []

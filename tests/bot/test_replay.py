@@ -209,3 +209,23 @@ def test_a_recording_without_one_kind_of_feed_does_not_flap(tmp_path: Path) -> N
     assert "depth" not in kinds
     for kind in kinds:
         assert [up for state_kind, up in states if state_kind == kind] == [True, False, True]
+
+
+@pytest.mark.parametrize("topic", ["allLiquidation", "tickers"])
+def test_a_recording_of_another_venue_without_a_kind_of_feed_does_not_flap(
+    tmp_path: Path, topic: str
+) -> None:
+    """It was up and down every 31 s."""
+    (tmp_path / "config.toml").write_text(PLAIN)
+    path = cut(
+        tmp_path / "part.jsonl.gz", 70, 76,
+        lambda record: wanted(record) and not record.topic.startswith(topic),
+    )  # fmt: skip
+    states = [
+        event
+        for event in Replay(load(tmp_path / "config.toml", {})).events([path])
+        if isinstance(event, FeedState)
+    ]
+    assert {state.up for state in states} == {True}
+    absent = {"tickers": {"price", "open_interest"}}.get(topic, set())
+    assert not absent & {state.kind for state in states}

@@ -25,6 +25,11 @@ QUESTIONS = {
     "/depth BTC": "BTC",
     "/liq BTC": "BTC",
     "/rules": "What is judged",
+    "/market": "",
+    "/macro": "",
+    "/regime BTC": "No rule looks at that",
+    "/sectors": "",
+    "/chart BTC": "BTC",
     "/why liq BTC": "liq on BTC",
     "/subscribe liq BTC": "liq: BTC",
     "/subscriptions": "",
@@ -138,3 +143,43 @@ async def sent_is_kept(system: System, count: int) -> None:
         while sent < count:
             _, text = await system.command("status", "--json")
             sent = json.loads(text)["bot"]["sent"] if '"bot"' in text else 0
+
+
+async def test_each_command_that_is_offered_is_asked_here(tmp_path: Path):
+    """By the menus, as people see them."""
+    orders = {"silence", "unsilence", "pause", "resume", "test"}
+    asked = {question.split()[0].removeprefix("/") for question in QUESTIONS} | orders
+    async with System(tmp_path, CONFIG) as system:
+        await system.start()
+        await system.until(lambda: str(OPERATORS) in system.telegram.menus, 60)
+        await system.until(lambda: "default" in system.telegram.menus, 60)
+        offered = {*system.telegram.menus["default"], *system.telegram.menus[str(OPERATORS)]}
+    assert offered - asked == set()
+    assert len(offered) > 15
+
+
+async def test_in_a_pause_nothing_is_posted_and_it_ends_by_a_word(tmp_path: Path):
+    def posts() -> list[str]:
+        return [s.first for s in system.telegram.sent if s.chat == CHANNEL]
+
+    def answers(words: str) -> list[str]:
+        return [s.text for s in system.telegram.sent if s.chat == OPERATORS and words in s.text]
+
+    async with System(tmp_path, CONFIG) as system:
+        await system.start()
+        system.telegram.say("/pause 30m", chat=OPERATORS)
+        await system.until(lambda: answers("nothing new is posted"))
+        await system.liquidate("BTCUSDT", 6e6)
+        for user in range(200, 300):  # until the bot has heard of it and knows what became of it
+            system.telegram.say("/why liq BTC", user=user)
+            await system.until(lambda u=user: [s for s in system.telegram.sent if s.chat == u])
+            (reply,) = [s.text for s in system.telegram.sent if s.chat == user]
+            if "not posted" in reply:
+                break
+            await asyncio.sleep(0.2)
+        assert posts() == []
+        system.telegram.say("/resume", chat=OPERATORS)
+        await system.until(lambda: answers("The pause is over"))
+        await system.liquidate("ETHUSDT", 6e6)
+        await system.until(posts)
+        assert posts()[0].startswith("🔴 ETH liquidations")

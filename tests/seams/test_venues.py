@@ -20,15 +20,19 @@ from streams.venues import VENUES
 from tests.bot import story
 from tests.seams.system import System
 from tests.streams import frames
+from tests.streams.binance_spot_server import BinanceSpotServer
 from tests.streams.bitfinex_server import BitfinexServer
 from tests.streams.bitget_server import BitgetServer
+from tests.streams.bybit_spot_server import BybitSpotServer
+from tests.streams.coinbase_server import CoinbaseServer
 from tests.streams.deribit_server import DeribitServer
 from tests.streams.feed.test_client_inverse import CoinM, inverse_answer, inverse_talk
 from tests.streams.gate_server import GateServer
 from tests.streams.htx_server import HtxServer
 from tests.streams.kraken_server import KrakenServer
+from tests.streams.kraken_spot_server import KrakenSpotServer
 from tests.streams.lighter_server import LighterServer
-from tests.streams.okx_server import OkxServer
+from tests.streams.okx_server import OkxServer, OkxSpotServer
 from tests.streams.venue_server import listening, resting
 
 TITLES = {"binance": "Binance", "bybit": "Bybit", "hyperliquid": "Hyperliquid"}
@@ -201,3 +205,54 @@ async def liquidated(system: System, last: float) -> list[float]:
             events = re.findall(r'{"type":"liquidation"[^}]*}', await system.stored())
             usd = [json.loads(event)["usd"] for event in events]
     return usd
+
+
+class BinanceSpot(BinanceSpotServer):
+    now = property(lambda self: wall_ms())
+
+
+class Coinbase(CoinbaseServer):
+    now = property(lambda self: wall_ms())
+
+
+class BybitSpot(BybitSpotServer):
+    now = property(lambda self: wall_ms())
+
+
+class OkxSpot(OkxSpotServer):
+    now = property(lambda self: wall_ms())
+
+
+class KrakenSpot(KrakenSpotServer):
+    now = property(lambda self: wall_ms())
+
+
+SPOT_SERVERS = {"binance-spot": BinanceSpot, "coinbase": Coinbase, "bybit-spot": BybitSpot,
+                "okx-spot": OkxSpot, "kraken-spot": KrakenSpot}  # fmt: skip
+
+
+@pytest.mark.parametrize("venue", SPOT_SERVERS)
+async def test_what_a_spot_market_sends_is_in_the_answer_to_a_question(tmp_path: Path, venue: str):
+    server, spec = SPOT_SERVERS[venue]("BTC"), VENUES[venue].SPEC
+    async with listening(server.talk) as sockets, resting(server.answer) as rest:
+        server.sockets = sockets
+        config = (
+            '[channel]\nchat_id = "@lowtide"\n[operators]\ncommands = "everyone"\n'
+            f'[venues.{venue}]\nwebsocket = "{sockets.url}"\nrest = "{rest}"\n'
+            '[rules.spot]\nmetric = "spot_depth_25bp_pct_of_recent"\nfires = "below"\n'
+            "majors = { alert = 50, clear = 60 }\n"
+        )
+        common = COMMON.replace("[markets]\n", f'[markets]\nvenues = ["{venue}"]\n')
+        async with System(tmp_path, config, common=common) as system:
+            await system.start("streams", "rules", "bot", heard=lambda: True)
+            line = ""
+            for user in range(100, 160):
+                system.telegram.say("/status", user=user)
+                await system.until(lambda u=user: [s for s in system.telegram.sent if s.chat == u])
+                (reply,) = [s.text for s in system.telegram.sent if s.chat == user]
+                line = next((x for x in reply.splitlines() if x.startswith(spec.title)), "")
+                if "books up" in line:
+                    break
+                await asyncio.sleep(1)
+    assert re.fullmatch(rf"{spec.title}, 1 contracts?: books up, prices up, volume up", line)
+    assert server.overdone == []

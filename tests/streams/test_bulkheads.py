@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -29,14 +30,15 @@ from tests.streams import frames
 from tests.streams.feed.test_client import LIST, Binance
 from tests.streams.feed.test_client_inverse import CoinM, inverse_answer, inverse_talk
 from tests.streams.kraken_server import KrakenServer
-from tests.streams.venue_server import StandIn, at_work, listening, resting, turns
+from tests.streams.venue_server import StandIn, at_work, certified, listening, resting, turns
 from tests.streams.virtual import EPOCH, Clock, virtual
 
-SEEDS = range(int(os.environ.get("LOWTIDE_FUZZ", "12")))
 NAMES = (
     "binance", "bybit", "hyperliquid", "okx", "bitget", "gate", "deribit", "binance-coinm",
     "bybit-inverse", "aster", "kraken", "htx", "bitfinex", "lighter",
 )  # fmt: skip
+SEEDS = range(int(os.environ.get("LOWTIDE_FUZZ", len(NAMES))))
+"""Each venue is mad once at least."""
 MARKETS = Markets(majors=("BTC", "ETH"), large=(), tail=2)
 SECONDS = 60
 PRICES = {"bitget": 24}
@@ -477,6 +479,75 @@ def test_an_error_of_ours_at_one_venue_is_its_own(monkeypatch: pytest.MonkeyPatc
         assert faults == {FaultCode.VENUE_FAILED}
         errors = [entry for entry in logs if entry["log_level"] == "error"]
         assert [entry["event"] for entry in errors] == ["listening to Bybit failed"]
+
+    check()
+
+
+BAD_VENUES = ("certificate", "redirect", "time", "listing")
+
+
+@pytest.mark.parametrize("bad", BAD_VENUES)
+def test_what_ended_the_streams_role_costs_its_venue_alone(bad: str, tmp_path: Path) -> None:
+    """A self-signed certificate, a handshake that leads to http://[::1, a "T" of 400 digits, and a
+    funding interval of as many in a listing."""
+    binance = Binance("BTCUSDT", "ETHUSDT")
+    digits = "1" + "0" * 399
+
+    def spoiled(frame: bytes) -> bytes:
+        return frame.replace(b'"T":', b'"T":%s,"x":' % digits.encode())
+
+    async def never(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async def talk(connection: ServerConnection) -> None:
+        class Spoiling:
+            request = connection.request
+
+            async def send(self, frame: bytes, text: bool) -> None:
+                await connection.send(spoiled(frame) if bad == "time" else frame, text=text)
+
+        await binance.talk(Spoiling())  # pyright: ignore[reportArgumentType]
+
+    def listing(request: web.Request) -> web.Response:
+        response = bybit_answer(request)
+        interval = '"fundingInterval": '
+        body = (response.text or "").replace(f"{interval}480", f"{interval}{digits}", 1)
+        return web.Response(text=body, content_type="application/json")
+
+    @virtual
+    async def check() -> None:
+        events: list[AnyEvent] = []
+        async with AsyncExitStack() as stack:
+            rest = await stack.enter_async_context(resting(binance.answer))
+            market = await stack.enter_async_context(listening(talk))
+            others = await stack.enter_async_context(listening(bybit_talk))
+            other_rest = await stack.enter_async_context(
+                resting(listing if bad == "listing" else bybit_answer)
+            )
+            if bad == "certificate":
+                server = await asyncio.start_server(never, "127.0.0.1", 0, ssl=certified(tmp_path))
+                await stack.enter_async_context(server)
+                rest = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            if bad == "redirect":
+                market.refuse = [(302, {"Location": "http://[::1"}, b"")]
+            places = [
+                VenueAddress(venue=StandIn("binance"), websocket=market.url, rest=rest),
+                VenueAddress(venue=StandIn("bybit"), websocket=others.url, rest=other_rest),
+            ]
+            hub = Hub(places, MARKETS, events.append, Clock())
+            with capture_logs() as logs:
+                async with at_work(hub.run()):
+                    await asyncio.sleep(SECONDS)
+        healthy = "binance" if bad == "listing" else "bybit"
+        downs, _, seconds = of(healthy, events)
+        assert len(seconds) == 47
+        assert not [turn for turn in downs if turn.startswith("-")]
+        if bad == "listing":  # the other contract of the same venue is watched too
+            prices = [e for e in events if isinstance(e, Price) and e.venue == "bybit"]
+            assert "ETH" in {price.asset for price in prices}
+        faults = {e.code for e in events if isinstance(e, Fault) and not e.over}
+        assert FaultCode.VENUE_FAILED not in faults
+        assert not [entry for entry in logs if entry["log_level"] == "error"]
 
     check()
 

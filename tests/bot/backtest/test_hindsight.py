@@ -306,6 +306,21 @@ def test_coverage_counts_each_moment_once():
     assert len(seen.days[place.metric]) == 5
 
 
+def test_coverage_of_a_step_ends_where_the_next_one_begins():
+    """Two days by the hour, three hours of nothing, then twelve hours each 5 min: 60 h, not 96."""
+    coarse, fine = np.arange(1, 49) * HOUR, 51 * HOUR + np.arange(1, 145) * 5 * MINUTE
+    parts = [
+        RecordedSeries(T0 + at, np.ones(len(at), np.float32), *(np.ones(len(at), np.float32),) * 2,
+               even(at, step))
+        for at, step in ((coarse, HOUR), (fine, 5 * MINUTE))
+    ]  # fmt: skip
+    place, seen = SeriesKey("price_1h_pct", "ETH"), Seen()
+    seen.take(Chunk(T0, T0 + 10 * DAY, {place: joined(parts)}))
+    assert seen.live_ms[place] == 60 * HOUR
+    assert seen.steps[place] == (5 * MINUTE, HOUR)
+    assert seen.holes[place] == 1
+
+
 def test_recorded_history_said_the_same_before_it_went_on(shared: Path, tmp_path: Path):
     """The open interest of half a year, alone and with the files of later months."""
     settings = load(ROOT / "config.toml", {})

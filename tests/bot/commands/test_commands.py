@@ -631,6 +631,25 @@ def test_why_claims_no_time_in_which_a_composite_was_not_watched(configured: Set
         assert "09:36 UTC</tg-time>; before that it was not watched" in message(reply)
 
 
+@pytest.mark.parametrize(("now", "worst"), [(99.0, 11.0), (112.0, 2.0)])
+def test_top_says_beside_a_level_how_bad_it_was(configured: Settings, now: float, worst: float):
+    """A red dot beside "99 %" alone says nothing of why it is red."""
+    thin = msgspec.structs.replace(asked.THIN, value=now, extreme=worst)
+    standing = Standing(seen=NOW, values=(), episodes=(thin,))
+    reply = replied("/top", context(configured, standing=standing))
+    assert reply is not None
+    assert f"🔴 BTC depth_thin:25bp {now:g}% (worst {worst:g}%)" in message(reply)
+
+
+@pytest.mark.parametrize("name", ["crash", "twin"])
+def test_no_silence_of_a_composite_is_taken_whatever_it_is_called(tmp_path: Path, name: str):
+    settings = asked.settings(tmp_path, asked.CONFIG.replace("[rules.cascade]", f"[rules.{name}]"))
+    reply = replied(f"/silence {name} ETH 2h", context(settings))
+    assert reply is not None
+    assert reply.effects == ()
+    assert f"{name} is always critical" in message(reply)
+
+
 def test_what_is_unknown_is_never_a_number(configured: Settings):
     values = tuple(
         msgspec.structs.replace(v, value=None, facts=None, missing=()) for v in asked.VALUES

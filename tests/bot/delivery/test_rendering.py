@@ -12,7 +12,7 @@ from bot.delivery.queue import ChatQueue, digests
 from bot.delivery.rendering import rendered
 from bot.delivery.sinks import Edited
 from bot.destination import TelegramChat
-from bot.lang import LANGUAGES
+from bot.lang import ENGLISH, LANGUAGES
 from bot.messages.render import Button
 from bot.plan.planner import ButtonAction, Chat, Delivery, PlanState, plan
 from rules.alerts import Alert, CascadeFacts, Level, Link, Turn
@@ -200,6 +200,19 @@ def test_one_alert_that_waited_says_its_present_value_with_its_time():
     assert "−13.1" not in body
     assert body.endswith("⏱ 4 min late")
     assert f'unix="{(START + 4 * MIN) // 1000}"' in body
+
+
+@pytest.mark.parametrize(("early", "late"), [(82.5, 119.7), (41.3, 260.0)])
+def test_an_update_that_waited_minutes_has_the_number_of_when_it_leaves(early: float, late: float):
+    """$82.5M was told when it was 119.7."""
+    queue = chat_queue()
+    queued(queue, 1, burst(0, 20, Level.ALERT))
+    sent(queue, 0)
+    queued(queue, 2, burst(MIN, early, Level.CRITICAL), at=MIN)
+    see(queue, burst(5 * MIN, late, Level.CRITICAL))
+    body = sent(queue, 5 * MIN).body
+    assert f"≥ {ENGLISH.usd_at_least(late * 1e6)}" in body
+    assert ENGLISH.usd_at_least(early * 1e6) not in body
 
 
 @pytest.mark.parametrize("published", [(), (fall(-10 * S, -4.0, opened=-10 * S),)])
@@ -462,6 +475,32 @@ def test_the_headline_says_the_present_and_the_peak():
     see(queue, burst(10 * MIN, 40, Level.CRITICAL, 550))
     first = edit_due(queue, 10 * MIN).split("\n")[0]
     assert first.startswith("🔴 <b>BTC liquidations ≥ $40M</b> (worst ≥ $550M at ")
+
+
+@pytest.mark.parametrize(
+    ("total", "longs", "words"),
+    [(73.1, 65.2, "longs liquidated ≥ $65.2M"), (9.0, 1.26, "shorts liquidated ≥ $7.74M")],
+)
+def test_an_edit_of_a_cascade_tells_a_side_with_its_own_sum(total: float, longs: float, words: str):
+    """ "longs liquidated ≥ $73.1M" where longs were 65.2 and shorts 7.9."""
+
+    def of_sides(at: int, musd: float, longs: float) -> Alert:
+        alert = cascade(at, 19, musd)
+        assert isinstance(alert.facts, CascadeFacts)
+        thin_books, liquidated = alert.facts.chain
+        liquidated = msgspec.structs.replace(liquidated, extreme_longs=longs)
+        chain = thin_books, liquidated
+        return msgspec.structs.replace(
+            alert, facts=msgspec.structs.replace(alert.facts, chain=chain)
+        )
+
+    queue = chat_queue()
+    queued(queue, 1, of_sides(0, total / 2, longs / 2))
+    sent(queue, 0)
+    see(queue, of_sides(MIN, total, longs))
+    first = edit_due(queue, MIN).split("\n")[0]
+    assert words in first
+    assert ENGLISH.usd_at_least(total * 1e6) not in first
 
 
 def test_what_has_happened_is_edited_soon_and_what_goes_on_ever_more_slowly():

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from bot.commands import store
 from bot.config import Secret, Settings
-from bot.delivery.pace import NO_LIMITS
+from bot.delivery.pace import NO_LIMITS, Limits
 from bot.delivery.sinks import Receipt, RetryLater, Sinks
 from bot.destination import Destination, TelegramChat
 from bot.messages.render import Message
@@ -27,6 +27,7 @@ from streams.bus.connection import Keys
 from streams.clock import wall_ms
 from tests.bot import asked
 from tests.bot.asked import ANN, BOB
+from tests.bot.commands.test_telegram import busiest
 from tests.bot.fake_telegram import TOKEN
 from tests.bot.fake_updates import OPERATORS, OTHER_GROUP, FakeUpdates
 from tests.bot.plan.test_planner import alert
@@ -237,6 +238,29 @@ async def test_hundreds_of_subscribers_cost_no_burst_at_the_start(
         assert counts.total() - counts["sendMessage"] < 15
         # at the end nobody hurried to get rid of the rest
         assert fake.requests.count("sendMessage") < 150
+
+
+async def test_posts_answers_edits_and_checks_share_one_limit(
+    tmp_path: Path, redis: Redis, valkey
+) -> None:
+    """Two limits would let twice as many through; some arrive late, and together."""
+    for user in range(10_000, 10_200):
+        await store.save_subscription(redis, Subscriber(user=user, wants={"*": ("SOL",)}))
+    async with FakeUpdates() as fake:
+        settings = msgspec.structs.replace(
+            asked.settings(tmp_path), token=Secret(TOKEN), api_url=fake.url
+        )
+        fake.chats |= {user: {"type": "private"} for user in range(10_000, 10_200)}
+        async with running(settings, valkey):
+            for user in range(20_000, 20_300):
+                fake.say("/status", user=user)
+            fake.say("/test", chat=OPERATORS)
+            await fake.until(10, 100)
+            await redis.xadd(Keys().alerts, {"a": alerts.encode(sol())})
+            await fake.until(90, 100)
+        assert busiest(fake.times) < 1.5 * Limits().overall
+        places = Counter(sent.chat // 10_000 for sent in fake.sent)
+    assert places[1] > 20 and places[2] > 5, "both were served at once"
 
 
 def sol() -> Alert:

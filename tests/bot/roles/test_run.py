@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -21,9 +21,12 @@ from bot.delivery.sinks.webhook import Webhook
 from bot.destination import ConsoleOutput, TelegramChat, WebhookName
 from bot.roles import run as running
 from bot.roles.run import existing_redis, redis_url, run, sinks, start_all, stop_all, supervise
-from streams.bus.connection import Keys, Overtaken
+from rules import alerts
+from rules.alerts import Notice
+from streams.bus.connection import Keys, Overtaken, connect
 from streams.bus.embedded import CannotStart
 from streams.bus.lease import LeaseLost
+from streams.events import FaultCode
 from tests.bot.fake_telegram import CHANNEL_NAME, TOKEN, FakeTelegram, Fault
 from tests.bot.role_fixtures import secret, settings
 from tests.loop_time import loop_time
@@ -270,6 +273,43 @@ async def test_which_redis_is_used(tmp_path: Path) -> None:
     async with redis_url(own) as url:
         assert url == existing_redis(own)
         assert (tmp_path / "data" / "redis.sock").exists()
+
+
+def spoil(file: Path) -> None:
+    """Rubbish where a command begins, in the middle of the file."""
+    written = file.read_bytes()
+    middle = written.index(b"*", len(written) // 2)
+    file.write_bytes(written[:middle] + b"rubbish\r\n" + written[middle:])
+
+
+def cut_off(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-5])
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"), [(spoil, "`lowtide repair`"), (cut_off, "its file was cut off")]
+)
+async def test_operators_hear_what_became_of_a_damaged_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], None], words: str
+) -> None:
+    monkeypatch.setattr(running, "_LOOK_S", 0.05)
+    own = settings(tmp_path)
+    async with redis_url(own) as url, connect(url, "test") as redis:
+        for n in range(20):
+            await redis.set(f"key{n}", "x" * 100)
+        await asyncio.sleep(0.2)  # nothing was lost, so nothing is said
+        assert await redis.xlen(Keys().alerts) == 0
+    (file,) = (tmp_path / "data" / "appendonlydir").glob("*.incr.aof")
+    damage(file)
+    async with redis_url(own) as url, connect(url, "test") as redis, asyncio.timeout(20):
+        while not (entries := await redis.xrange(Keys().alerts)):
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.2)
+        assert await redis.xlen(Keys().alerts) == 1
+    notice = alerts.decode(entries[0][1][b"a"])
+    assert isinstance(notice, Notice)
+    assert (notice.fault, notice.subjects) == (FaultCode.STATE_LOST, ("embedded Redis",))
+    assert words in notice.reason
 
 
 def test_which_sink_is_used(tmp_path: Path) -> None:

@@ -195,6 +195,27 @@ def test_quotes_pulled_on_both_sides_are_zero_near_the_price_and_thin_further_ou
     assert crash.notices == []
 
 
+@pytest.mark.parametrize("pulled_bp", [150, 250, 400])
+def test_quotes_pulled_for_per_cents_are_thin_depth_and_no_silent_books(pulled_bp: float) -> None:
+    """2.5 % were "books silent, this is not a market signal", so that thin depth could not ring."""
+    crash = after_calm("bybit", "okx")
+    began = crash.seen
+    crash.pulled_bp = pulled_bp
+    crash.play(30, price=ahead(-5))
+    crash.play(150)
+    thin = by_rule(crash.of("depth_thin", Turn.OPEN))
+    assert thin.keys() == {"depth_thin:10bp", "depth_thin:25bp"}
+    for alert in thin.values():
+        assert alert.value == 0
+        assert alert.missing == ()
+        assert 0 <= alert.seen - (began + HOLD) <= MEDIAN + FEW
+    assert crash.reached("depth_thin", Level.CRITICAL)
+    assert crash.notices == []
+    for venue in ("bybit", "okx"):
+        assert crash.turns(venue, Kind.DEPTH, began) == []
+        assert all(band.covered for depth in crash.depths(venue, began) for band in depth.bands)
+
+
 @pytest.mark.parametrize("side", ["bids", "asks"])
 def test_an_empty_side_has_no_depth_and_is_told_to_operators(side: str) -> None:
     """20 s without bids: there is no mid, so there is no sample, and the rest is not thin."""

@@ -169,6 +169,16 @@ def test_a_settlement_told_again_or_late_changes_nothing():
     assert fed.value() == approx(0.01)
 
 
+@mark.parametrize(("wrong", "right"), [(1, 8), (8, 1), (4, 8)])
+def test_a_settlement_with_the_wrong_interval_is_mended_when_it_is_told_again(wrong, right):
+    """-4.80 % for -0.60 % by a listing of another time."""
+    fed = funded(("binance", 1e9, -0.006, wrong))
+    assert fed.value() == approx(-0.6 * 8 / wrong)
+    fed.feed(settled("binance", START, -0.006, right))
+    assert fed.value() == approx(-0.6 * 8 / right)
+    assert fed.facts().hours == {"binance": right}
+
+
 def test_settlements_of_different_rounds_are_not_mixed():
     fed = funded(("binance", 1e9, 0.0001, 8), ("bybit", 0.5e9, 0.0001, 8))
     due = START + 8 * HOUR

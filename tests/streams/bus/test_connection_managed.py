@@ -90,10 +90,11 @@ async def test_a_server_that_evicts_is_said_at_start(
     assert "set it to noeviction" in notices[0].reason
 
 
-async def test_a_cluster_is_said_in_words(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moved", ["12182 10.1.2.3:6379", "3999 :6381"])
+async def test_a_cluster_is_said_in_words(tmp_path: Path, moved: str) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(1 << 16):
-            writer.write(b"-MOVED 12182 10.1.2.3:6379\r\n")
+            writer.write(f"-MOVED {moved}\r\n".encode())
             await writer.drain()
 
     server = await asyncio.start_unix_server(serve, tmp_path / "s")

@@ -466,6 +466,30 @@ def test_a_price_that_runs_away_is_followed(sign: int, percent: float, seconds: 
             assert b.covered
 
 
+@pytest.mark.parametrize("venue", ["binance", "bybit", "whole"])
+@pytest.mark.parametrize("steps", [15, -15, 31, -200])
+def test_what_a_jump_deletes_is_no_best_price(venue: str, steps: int) -> None:
+    """Asks up to 101.5 go at once and bids up to 101.4 come: mid was 101.25 for 101.5, by an ask of
+    101.1 that was deleted, and within 25 bp there was no ask, marked covered."""
+    bids, asks = ladder(0.1, 1000, 299)
+    book = book_of(venue, bids, asks)
+    sign, far = (1, abs(steps)) if steps > 0 else (-1, abs(steps))
+    eaten, quoted = (asks, bids) if steps > 0 else (bids, asks)
+    gone, left = eaten[:far], eaten[far:]
+    if steps < 0:
+        gone, left = eaten[-far:], eaten[:-far]
+    came = [(round(100 + sign * n / 10, 1), 2.0) for n in range(far)]
+    update = [(price, 0.0) for price, _ in gone], came
+    sample = then(book, 2, *(update[::-1] if steps > 0 else update))
+    assert sample.mid == pytest.approx(100 + steps / 10)
+    sides = ([*quoted, *came], left) if steps > 0 else (left, [*quoted, *came])
+    for b in sample.bands:
+        expected = [band(side, sample.mid, b.bp) for side in sides]
+        assert [b.bid_usd, b.ask_usd] == pytest.approx(expected)
+        assert min(expected) > 0 or b.bp == 10
+        assert b.covered
+
+
 @pytest.mark.parametrize(
     ("bid", "ask"),
     [(9.9e-7, 1.01e-6), (1.234e-7, 1.235e-7), (4.2e-13, 4.3e-13), (1e-9, 2e-9), (3e-18, 4e-18),

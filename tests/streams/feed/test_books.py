@@ -664,6 +664,7 @@ def test_what_a_book_cannot_bear_costs_that_book_alone(monkeypatch: pytest.Monke
         "binance",
         "bybit",
         "hyperliquid",
+        "bitget",
         "okx",
         "gate",
         "deribit",
@@ -703,6 +704,9 @@ def test_depth_is_told_in_each_second_of_a_crash(venue: str, percent: float, sec
         if venue == "okx":
             previous = None if before is None else last - 1
             return [frames.okx_book(symbol, last, *levels, previous=previous)]
+        if venue == "bitget":
+            previous = None if before is None else last - 1
+            return [frames.bitget_book(symbol, last, *levels, previous=previous)]
         if venue == "deribit":
             previous = None if before is None else last - 1
             return [frames.deribit_book(symbol, last, *levels, previous=previous)]
@@ -931,3 +935,23 @@ def test_hyperliquid_needs_no_resync() -> None:
     played.hear(frames.coin_book("BTC"))
     assert turns(played.tick()) == ["+depth BTC"]
     assert played.session.stats.resyncs == 0
+
+
+@pytest.mark.parametrize(
+    ("price", "tick", "covered_bp"),
+    [(95_000, 10, 10), (82_000, 10, 10), (70_000, 10, 25), (30_000, 10, 50), (3_500, 1, 50)],
+)
+def test_hyperliquid_knows_bands_as_far_as_its_twenty_buckets_reach(
+    price: int, tick: int, covered_bp: int
+) -> None:
+    """25 bp of BTC between 80,000 and 100,000 are more than 20 buckets of $10."""
+    played = Played("hyperliquid", "book-1", "BTC")
+    played.open()
+    bids = [(float(price - tick * n), 2.0) for n in range(20)]
+    asks = [(float(price + tick * n), 2.0) for n in range(1, 21)]
+    played.hear(frames.coin_book("BTC", bids, asks))
+    depth = played.tick()[-1]
+    assert isinstance(depth, Depth)
+    assert [b.bp for b in depth.bands if b.covered] == [
+        bp for bp in (10, 25, 50, 100) if bp <= covered_bp
+    ]

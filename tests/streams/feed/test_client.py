@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -647,6 +648,42 @@ def test_a_venue_that_cannot_be_listed_is_told_once_and_tried_for_ever(
             assert logs[0]["event"].startswith(f"cannot reach Binance: {words}")
             assert logs[0]["next_try_s"] == {500: 2, 429: 60, 451: 600}[status]
             assert [entry["event"] for entry in logs[1:]] == ["listening to Binance"]
+
+    check()
+
+
+@pytest.mark.parametrize(
+    ("rest", "words"),
+    [
+        ("http://127.0.0.1:1", "the connection was refused"),
+        ("http://fapi.example.invalid", "its name could not be looked up (no network?)"),
+    ],
+)
+def test_a_venue_that_nobody_finds_is_told_once_and_tried_for_ever(
+    rest: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @virtual
+    async def check() -> None:
+        loop = asyncio.get_running_loop()
+        look_up = loop.getaddrinfo
+
+        async def no_name(host: str, *args: Any, **more: Any) -> Any:
+            if host.endswith(".invalid"):
+                raise socket.gaierror(-2, "Name or service not known")
+            return await look_up(host, *args, **more)
+
+        monkeypatch.setattr(loop, "getaddrinfo", no_name)
+        async with listening(forever_silent) as server:
+            events: list[AnyEvent] = []
+            client = VenueClient(StandIn("binance"), server.url + "/", rest, events.append, Clock())
+            world = Listened(client, events, server)
+            async with at_work(world.run()):
+                await asyncio.sleep(300)
+                assert client.trouble.startswith(words)
+            assert server.opened == []
+        assert world.faults == ["venue_unreached"]
+        fault = next(e for e in events if isinstance(e, Fault) and not e.over)
+        assert fault.detail.startswith(words)
 
     check()
 

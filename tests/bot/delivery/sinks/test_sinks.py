@@ -113,6 +113,15 @@ async def test_one_sink_serves_many_chats_and_topics(fake, sink):
     assert caught.value.scope is RefusalScope.TOPIC
 
 
+@pytest.mark.parametrize("chat", [FORUM, CHANNEL])
+async def test_the_topic_general_is_left_out_of_a_request(fake, sink, chat):
+    """Telegram finds no topic 1; a message without a topic is posted to it."""
+    receipt = await sink.send(TelegramChat(chat, 1), message())
+    assert [(p.chat, p.topic) for p in fake.posted] == [(chat, None)]
+    assert receipt.message_id == 1
+    assert all("message_thread_id" not in data for _, data in fake.requests)
+
+
 async def test_a_reply_names_its_message_and_is_sent_without_it_too(fake, sink):
     await sink.send(HERE, message())
     await sink.send(HERE, message(), reply_to=1)
@@ -405,6 +414,17 @@ async def test_the_console_writes_spaces_where_messengers_break_no_line():
         ConsoleOutput(), msgspec.structs.replace(message(), plain="≥\u00a01,500\u00a0萬美元")
     )
     assert out.getvalue() == "2026-10-03 08:00:00  ≥ 1,500 萬美元\n\n"
+
+
+@pytest.mark.parametrize("sign", ["\x1b[2J", "\a", "\u202e", "\x9b31m", "\r"])
+async def test_what_the_console_prints_moves_no_cursor(sign: str):
+    out = io.StringIO()
+    plain = f"BTC{sign}USDT fell\nETH{sign} too"
+    await Console(out).send(ConsoleOutput(), msgspec.structs.replace(message(), plain=plain))
+    printed = out.getvalue().split("\n")
+    assert all(line.isprintable() for line in printed)
+    assert len(printed) == 4
+    assert "BTC" in printed[0] and "USDT fell" in printed[0] and "ETH" in printed[1]
 
 
 async def test_the_console_uses_colour_on_a_terminal_unless_asked_for_none(
