@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -10,11 +10,19 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from streams.events import AnyEvent, ContextFacts, Fault, FaultCode, RateOdds
+from streams.events import AnyEvent, ContextFacts, Fault, FaultCode, RateOdds, Release
 from streams.feed.sources import SAID_AFTER, SourceAddress, SourceClient
 from streams.sources import SOURCES
 from streams.sources.series import OwnSeriesSource
-from tests.streams.sources.test_sources import kalshi_event
+from tests.streams.sources.test_sources import (
+    announcement,
+    coin,
+    kalshi_event,
+    leg,
+    polymarket_event,
+    resolved,
+    stable,
+)
 from tests.streams.virtual import EPOCH, Clock, virtual
 
 
@@ -29,11 +37,21 @@ def odds(days: int = 20) -> web.Response:
     return web.Response(body=json.dumps({"events": [event]}).encode())
 
 
-class Bench:
-    """A source that is asked for ``hours``, whose n-th answer is ``answers[n]``, then the last."""
+OWN = OwnSeriesSource("flows", "M USD", url="https://example.org/flows.csv")
 
-    def __init__(self, name: str, *answers: Callable[[], web.Response]) -> None:
-        self.name, self.answers = name, answers
+
+class Bench:
+    """A source that is asked for ``hours``, whose n-th answer is ``answers[n]``, then the last.
+    ``beside``: path → what is answered there each time, which is not counted."""
+
+    def __init__(
+        self,
+        name: str,
+        *answers: Callable[[], web.Response],
+        beside: Mapping[str, Callable[[], web.Response]] = {},
+    ) -> None:
+        self.name, self.answers, self.beside = name, answers, beside
+        self.source = OWN if name == OWN.SPEC.name else SOURCES[name]
         self.events: list[AnyEvent] = []
         self.asked: list[tuple[float, str, str]] = []
 
@@ -42,6 +60,8 @@ class Bench:
         began = clock.now()
 
         async def handle(request: web.Request) -> web.Response:
+            if request.path in self.beside:
+                return self.beside[request.path]()
             place = min(len(self.asked), len(self.answers) - 1)
             agent = request.headers.get("User-Agent", "")
             self.asked.append(((clock.now() - began) / 60_000, request.path_qs, agent))
@@ -51,9 +71,7 @@ class Bench:
         runner.app.router.add_route("*", "/{path:.*}", handle)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        place = SourceAddress(
-            source=SOURCES[self.name], rest=f"http://127.0.0.1:{runner.addresses[0][1]}"
-        )
+        place = SourceAddress(source=self.source, rest=f"http://127.0.0.1:{runner.addresses[0][1]}")
         client = SourceClient(place, self.events.append, clock)
         task = asyncio.create_task(client.run())
         await clock.sleep(hours * 3600)
@@ -191,3 +209,111 @@ async def test_a_file_of_the_operators_is_read_as_it_is_then(tmp_path: Path) -> 
     task.cancel()
     (facts,) = [event for event in events if isinstance(event, ContextFacts)]
     assert facts.source == "series:flows"
+
+
+# ── each source against the same bad days ───────────────────────────────
+
+
+def of_json(body: object) -> Callable[[], web.Response]:
+    return lambda: web.Response(body=json.dumps(body).encode())
+
+
+def in_days(event: dict[str, object], field: str, days: int) -> dict[str, object]:
+    at = datetime.fromtimestamp(EPOCH / 1000, UTC) + timedelta(days=days)
+    return event | {field: at.isoformat()}
+
+
+def decision(**legs: tuple[float, float, float]) -> dict[str, object]:
+    return in_days(polymarket_event(**legs), "endDate", 20)
+
+
+GOOD: dict[str, Callable[[], web.Response]] = {
+    "coingecko": of_json([coin(symbol="btc", market_cap_rank=1)]),
+    "defillama": of_json({"peggedAssets": [stable("USDT", 180e9, 1.0003)]}),
+    "kalshi": odds,
+    "polymarket": of_json([decision()]),
+    "forexfactory": lambda: web.Response(body=announcement()),
+    OWN.SPEC.name: lambda: web.Response(body=b"date,flow\n2026-11-18,-523.2\n2026-11-19,60.6\n"),
+}
+BESIDE = {"/api/v3/global": of_json({"data": {"total_market_cap": {"usd": 3e12}}})}
+
+
+def throttled() -> web.Response:
+    return web.Response(status=429, headers={"Retry-After": "120"})
+
+
+BAD_ANYWHERE = {
+    "429": throttled,
+    "html": page,
+    "nothing": lambda: web.Response(body=b""),
+    "an error": lambda: web.Response(status=503),
+}
+
+
+def test_each_source_has_its_bad_days() -> None:
+    assert GOOD.keys() == {*SOURCES, OWN.SPEC.name}
+
+
+@virtual
+@pytest.mark.parametrize("answer", BAD_ANYWHERE.values(), ids=BAD_ANYWHERE.keys())
+@pytest.mark.parametrize("name", GOOD)
+async def test_each_source_is_right_or_absent(
+    name: str, answer: Callable[[], web.Response]
+) -> None:
+    """A good answer, some bad ones, and good ones again: what is told is what the good ones say."""
+    bench = Bench(name, GOOD[name], *[answer] * SAID_AFTER, GOOD[name], beside=BESIDE)
+    client = await bench.run(hours=4)
+    assert len(bench.facts) == len(bench.asked) - SAID_AFTER >= 3
+    assert {event.facts for event in bench.facts} == {bench.facts[0].facts}
+    assert bench.facts[0].facts
+    down = [detail for over, detail in bench.faults if not over]
+    assert len(down) == 1 and down[0]
+    assert bench.faults[-1] == (True, "")
+    assert client.status().trouble == ""
+
+
+NOT_NOW = {
+    "last year's decision": ("polymarket", of_json([resolved()])),
+    "last year's, said to be open": (
+        "polymarket", of_json([resolved() | {"closed": False, "endDate": decision()["endDate"]}]),
+    ),
+    "nobody bids or asks": ("polymarket", of_json([decision(**{"No change": (0.5, 0.0, 1.0)})])),
+    "an empty side": (
+        "kalshi",
+        of_json({"events": [in_days(kalshi_event(leg(
+            1, yes_bid_dollars="0.0000", yes_ask_dollars="1.0000", yes_ask_size_fp="0.00",
+        )), "strike_date", 20)]}),
+    ),
+    "a list of long ago": (
+        "coingecko", of_json([coin(symbol="btc", last_updated="2025-11-20T00:00:00Z")]),
+    ),
+    "a day that is to come": (
+        OWN.SPEC.name, lambda: web.Response(body=b"date,flow\n2027-11-18,-523.2\n"),
+    ),
+}  # fmt: skip
+
+
+@virtual
+@pytest.mark.parametrize(("name", "answer"), NOT_NOW.values(), ids=NOT_NOW.keys())
+async def test_what_is_not_of_now_is_absent(name: str, answer: Callable[[], web.Response]) -> None:
+    bench = Bench(name, answer, beside=BESIDE)
+    client = await bench.run(hours=2)
+    assert bench.asked and bench.facts == []
+    assert {over for over, _ in bench.faults} == {False}
+    assert client.status().trouble and not client.status().answered_at
+
+
+@virtual
+async def test_a_calendar_that_is_revised_and_one_that_withdraws_are_believed_at_once() -> None:
+    moved = announcement(date="2026-11-25T10:00:00-05:00", forecast="0.4%")
+    answers = (announcement(date="2026-11-24T08:30:00-05:00"), moved, b"[]", moved)
+    bench = Bench("forexfactory", *[lambda body=body: web.Response(body=body) for body in answers])
+    await bench.run(hours=3.5)
+    times_told = [
+        [fact.at for fact in each.facts if isinstance(fact, Release)] for each in bench.facts
+    ]
+    first, second = (
+        round(datetime.fromisoformat(text).timestamp() * 1000)
+        for text in ("2026-11-24T13:30:00+00:00", "2026-11-25T15:00:00+00:00")
+    )
+    assert times_told == [[first], [second], [], [second]]
