@@ -127,6 +127,12 @@ def played(with_macro: bool) -> Engine:
     return engine
 
 
+def cents(engine: Engine) -> int:
+    """The open interest of all coins together."""
+    views = engine._watchlist.memory.views.values()
+    return round(100 * sum(usd for view in views for usd in view.usd_held().values()))
+
+
 def test_nothing_that_is_no_coin_ever_reaches_a_rule_a_total_or_a_coin_of_its_name() -> None:
     alone, beside = played(with_macro=False), played(with_macro=True)
     assert beside.standing().values == alone.standing().values
@@ -137,6 +143,7 @@ def test_nothing_that_is_no_coin_ever_reaches_a_rule_a_total_or_a_coin_of_its_na
         0,
     ]
     assert [*beside._watchlist.memory.views] == [*alone._watchlist.memory.views] == ["GOLD"]
+    assert cents(beside) == cents(alone) == 1e6 * 0.5 * 100
     assert beside._routes.keys() == alone._routes.keys()
     assert [(v.asset, v.price) for v in beside.standing().macro] == [
         ("BTC", 1.0), ("GOLD", 4570 / 6)

@@ -957,6 +957,33 @@ def test_the_recorded_frame_of_all_dexes(shared: Path) -> None:
     assert coins.keys() == {"hyna:BTC", "hyna:ETH", "hyna:HYPE", "hyna:SOL"}  # flx:BTC is halted
 
 
+def test_the_recorded_total_of_coins_is_the_same_to_the_cent_without_what_is_no_coin(
+    shared: Path,
+) -> None:
+    """The dexes of which it has a quarter more are in no total; those of the main one are summed
+    here from what was received."""
+    frame, listed = all_dexes(shared)
+    data = json.loads(frame)
+    of_coins = {"", "hyna"}
+    data["data"]["ctxs"] = [row for row in data["data"]["ctxs"] if row[0] in of_coins]
+    totals = [
+        round(sum(item.usd or 0 for item in decoded if isinstance(item, OpenInterest)), 2)
+        for decoded in (
+            VENUES["hyperliquid"].decode(body, listed, SEEN)
+            for body in (frame, json.dumps(data).encode())
+        )
+    ]
+    assert totals[0] == totals[1]
+    dexes = dict(json.loads(frame)["data"]["ctxs"])
+    usd = {
+        dex: sum(float(row["openInterest"]) * float(row["markPx"] or 0) for row in rows)
+        for dex, rows in dexes.items()
+    }
+    hyna = sum(float(row["openInterest"]) * float(row["markPx"]) for row in dexes["hyna"][:4])
+    assert totals[0] == pytest.approx(usd[""] + hyna, rel=1e-4)  # but contracts that are halted
+    assert sum(usd.values()) > 1.2 * totals[0]
+
+
 def test_recorded_listing_of_bybit(shared: Path) -> None:
     path = shared / "frames" / "bybit" / "xchange_getInstrumentLinear.json"
     tickers = b'{"retCode":0,"result":{"list":[]}}'
