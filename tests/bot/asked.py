@@ -40,6 +40,7 @@ from rules.alerts import (
     LiquidationDayFacts,
     LiquidationFacts,
     LiveShare,
+    MarketCapFacts,
     OpenInterestFacts,
     Regime,
     RegimeCondition,
@@ -47,6 +48,7 @@ from rules.alerts import (
     RegimeFacts,
     SectorFacts,
     SpotDepthFacts,
+    StablecoinFacts,
     SupportFacts,
     Turn,
 )
@@ -352,6 +354,23 @@ REGIMES = (
     Value(metric="regime_total_cascade", unit="state", asset="ALL", value=1.0, facts=MARKET_REGIME),
 )
 
+CAP = MarketCapFacts(
+    usd=2.9631e12, change_24h_pct=-10.36, coins=250, live_pct=91.3, source="coingecko",
+    listed_at=NOW - 20 * MIN,
+)  # fmt: skip
+TOTAL = (
+    Value(metric="market_cap_24h_pct", unit="% in 24 h", asset="ALL", value=-10.36, facts=CAP),
+    Value(
+        metric="market_cap_trillion_usd", unit="trillion USD", asset="ALL", value=2.9631, facts=CAP
+    ),
+    Value(
+        metric="stablecoin_usdt_pct", unit="% from a dollar", asset="ALL", value=-1.5,
+        facts=StablecoinFacts(
+            coin="USDT", rate=0.985, by_asset={"BTC": 0.98512, "ETH": 0.98488},
+            dollar_venues=("bybit", "coinbase"), coin_venues=("binance", "okx"),
+        ),
+    ),
+)  # fmt: skip
 STRUCTURE = (
     Value(
         metric="liq_total_24h_musd",

@@ -198,6 +198,9 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "market": ("/market", {"standing": msgspec.structs.replace(asked.STANDING, macro=MACRO)}),
     "market, of coins alone": ("/market", {}),
     "market, its structure": ("/market", {"standing": STRUCTURE}),
+    "market, all coins together and stablecoins": (
+        "/market", {"standing": msgspec.structs.replace(asked.STANDING, values=asked.TOTAL)},
+    ),
     "macro": (
         "/macro",
         {"standing": msgspec.structs.replace(
@@ -213,6 +216,13 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
                 Release(at=NOW - 1, currency="USD", title="CPI"),)),
             SourceFacts(source="kalshi", seen=NOW, facts=(
                 RateOdds(meeting_at=NOW - 1, cut=0, hold=1, hike=0),)),
+        ))}),
+    "macro, of two prediction markets": ("/macro", {"standing": msgspec.structs.replace(
+        asked.STANDING, context=(
+            SourceFacts(source="kalshi", seen=NOW - 3 * MIN, facts=(
+                RateOdds(meeting_at=NOW + 25 * 24 * HOUR, cut=0.01, hold=0.783, hike=0.207),)),
+            SourceFacts(source="polymarket", seen=NOW - 9 * MIN, facts=(
+                RateOdds(meeting_at=NOW + 25 * 24 * HOUR, cut=0.005, hold=0.798, hike=0.197),)),
         ))}),
     "macro, crypto of the first day": ("/macro", {"standing": msgspec.structs.replace(
         asked.STANDING, macro=MACRO,
