@@ -90,6 +90,24 @@ def test_it_is_the_mean_over_all_pairs(coins, length, common, seed):
     assert mean_correlation(series) == approx(of_pairs(series), abs=1e-9)
 
 
+class Read(list[float]):
+    """A series that counts how often anybody goes through it."""
+
+    times = 0
+
+    def __iter__(self):
+        self.times += 1
+        return super().__iter__()
+
+
+def test_there_is_no_loop_over_pairs():
+    dice = Random(1)
+    for count in (2, 10, 50):
+        series = [Read(dice.gauss(0, 1) for _ in range(20)) for _ in range(count)]
+        assert mean_correlation(series) is not None
+        assert {of.times for of in series} == {3}  # its mean, its deviation, its part of the sum
+
+
 def test_of_one_coin_or_one_hour_there_is_none():
     assert mean_correlation([[1.0, 2.0]]) is None
     assert mean_correlation([[1.0], [2.0]]) is None
