@@ -19,7 +19,7 @@ from streams.events import Instrument
 from streams.feed.book import Book
 from streams.venue import BookUpdate, Listing
 from streams.venues import binance
-from tests import bench_backtest, bench_pictures, bench_pipeline
+from tests import bench_backtest, bench_pictures, bench_pipeline, bench_structure
 from tests.conftest import ROOT
 from tests.rules import mix
 
@@ -37,6 +37,7 @@ def main() -> None:
     parts: dict[str, Callable[[], Figures]] = {
         "book": book,
         "engine": engine,
+        "structure": bench_structure.structure,
         "pipeline": bench_pipeline.pipeline,
         "memory": bench_pipeline.memory,
         "backtest": bench_backtest.backtest,

@@ -109,17 +109,24 @@ def warmed(instruments: int, minutes: int = 36) -> tuple[Engine, Ms]:
     of a day are as full as that makes them.
     """
     judge, now = engine(), START
-    for event in _up(START):
+    for event in warming(instruments, minutes, START):
         judge.feed(event)
-    dice, names = random.Random(11), _names(instruments)
-    for now in range(START, START + minutes * MINUTE, 12 * SECOND):
-        for i, (venue, asset, price) in enumerate(names):
-            for event in _all(dice, i, venue, asset, price, now):
-                judge.feed(event)
-        judge.feed(Tick(seen=now))
+        now = event.seen
     filled = engine()
     filled.load(with_hours(judge.dump(), now))
     return filled, now
+
+
+def warming(
+    instruments: int, minutes: int, start: Ms, every: Ms = 12 * SECOND
+) -> Iterator[AnyEvent]:
+    """Events of each kind but liquidations, sparse: enough for a normal of each book."""
+    dice, names = random.Random(11), _names(instruments)
+    yield from _up(start)
+    for now in range(start, start + minutes * MINUTE, every):
+        for i, (venue, asset, price) in enumerate(names):
+            yield from _all(dice, i, venue, asset, price, now)
+        yield Tick(seen=now)
 
 
 def with_hours(dumped: bytes, now: Ms, usd: float = 4e6) -> bytes:
