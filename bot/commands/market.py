@@ -32,8 +32,11 @@ from rules.macro import MacroValue
 from rules.metric import Learns, Metric
 from rules.metrics import metric
 from rules.metrics.depth import RECENT_READY, DepthMetric
+from rules.metrics.liquidation_day import LiquidationDay
+from rules.metrics.market_cap import MarketCapMetric, RoundMetric
 from rules.metrics.sector import SectorMetric
 from rules.metrics.spot import SpotDepth
+from rules.metrics.stablecoin import StablecoinMetric
 from rules.metrics.support import SupportMetric
 from rules.snapshot import Value
 from streams.durations import DAY, HOUR, MINUTE
@@ -138,11 +141,19 @@ def why_unknown(values: Sequence[Value], context: Context) -> Html:
         return context.say("ask.lack.feeds", kinds=feeds, venues=comma.join(lacking))
     if "streams" not in context.reports.running:
         return context.say("ask.lack.no_streams")
-    if isinstance(of, Learns) or (isinstance(of, DepthMetric) and of.hourly):
+    if _takes_days(of):
         return context.say("ask.lack.days")
     if (known_at := max(_known_at(value, of) for value in values)) > context.now:
         return context.say("ask.lack.until", time=time(context.words, known_at, context.now))
     return Html()
+
+
+def _takes_days(of: Metric) -> bool:
+    """Whether it is known after days of watching, at first: it learns what is usual, or remembers
+    returns and highs."""
+    if isinstance(of, StablecoinMetric | MarketCapMetric | RoundMetric | LiquidationDay):
+        return False  # within minutes of what it is made of
+    return isinstance(of, Learns) or (isinstance(of, DepthMetric) and of.hourly)
 
 
 def _known_at(value: Value, of: Metric) -> Ms:

@@ -32,7 +32,7 @@ from bot.commands.context import (
     Subscribe,
     reports,
 )
-from bot.commands.market import MACRO_GROUPS, market
+from bot.commands.market import MACRO_GROUPS, market, why_unknown
 from bot.commands.parsing import SPECS, Command, Mistake, asset_of, parse
 from bot.commands.updates import Person
 from bot.commands.why import EpisodeQuery, episode_query
@@ -48,7 +48,8 @@ from rules.alerts import Alert, Level, Opinion, Turn
 from rules.context import SourceFacts
 from rules.engine import Engine
 from rules.macro import CryptoValue, MacroValue
-from rules.snapshot import CompositeSince, Standing
+from rules.metrics import metric
+from rules.snapshot import CompositeSince, Standing, Value
 from streams.durations import MINUTE
 from streams.events import FaultCode, MarketCap, RateOdds, Release, Stablecoin, fault
 from streams.venues import hyperliquid
@@ -111,6 +112,7 @@ MACRO = tuple(
     )
 )  # fmt: skip
 
+HEARD = Reports(running=("streams", "rules", "bot"))
 PAUSED = (
     Silence(family="oi_drop", asset="ETH", until=NOW + HOUR, by="@bob"),
     Silence(family="*", asset="*", until=NOW + 20 * MIN, by="@ann", critical=True),
@@ -850,3 +852,20 @@ def test_a_subscription_to_a_rule_that_is_gone_says_so(configured: Settings):
     assert reply is not None and message(reply).split("\n")[1:] == [
         "liqs: BTC (no such rule any more: nothing comes)", "oi_drop: ETH", "every rule: SOL",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "asset", "days"),
+    [
+        ("stablecoin_usdt_pct", "ALL", False), ("market_cap_trillion_usd", "ALL", False),
+        ("liq_total_24h_musd", "ALL", False), ("volatility_7d_pct", "BTC", True),
+        ("correlation_top10_7d", "ALL", True), ("price_1h_sigma", "BTC", True),
+    ],
+)  # fmt: skip
+def test_only_what_takes_days_of_watching_is_said_to(
+    configured: Settings, name: str, asset: str, days: bool
+):
+    unknown = Value(metric=name, unit=metric(name).unit, asset=asset)
+    why = why_unknown([unknown], context(configured, reports=HEARD))
+    assert (why == ENGLISH.phrases["ask.lack.days"]) is days
+    assert days or why == ""
