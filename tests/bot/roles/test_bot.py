@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -30,6 +30,20 @@ from tests.bot.sinks import Numbered
 CONFIG = Path(__file__).parents[3] / "config.toml"
 S, HOUR = 1_000, 3_600_000
 OPERATORS = -42
+
+
+async def live_until(role: BotRole, is_over: Callable[[], object]) -> None:
+    """One life of the role, until that is so and it has sent all it has."""
+    task = asyncio.create_task(role.run())
+    try:
+        async with asyncio.timeout(60):
+            while not is_over() or not role.sender.idle():
+                assert not task.done()
+                await asyncio.sleep(0.005)
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 class Hand:

@@ -1,8 +1,5 @@
 """The note before an announcement: once in each chat, without a sound, whatever happens."""
 
-import asyncio
-from contextlib import suppress
-
 import msgspec
 import pytest
 from redis.asyncio import Redis
@@ -17,7 +14,7 @@ from rules.snapshot import OpenEpisodes
 from streams.bus.connection import Keys
 from streams.durations import DAY, HOUR, MINUTE
 from streams.events import Ms
-from tests.bot.roles.test_bot import CONFIG, OPERATORS, Hand
+from tests.bot.roles.test_bot import CONFIG, OPERATORS, Hand, live_until
 from tests.bot.sinks import Numbered
 
 AT: Ms = 1_791_034_200_000  # 3 Oct 2026 13:30 UTC
@@ -49,16 +46,7 @@ class Bench:
             looked += role._prices is not None
 
         role._post_notes = counted
-        task = asyncio.create_task(role.run())
-        try:
-            async with asyncio.timeout(60):
-                while looked < 3 or not role.sender.idle():
-                    assert not task.done()
-                    await asyncio.sleep(0.005)
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await live_until(role, lambda: looked >= 3)
         return {
             chat: [message.plain for message in messages if message is not None]
             for chat, messages in self.sink.chats.items()

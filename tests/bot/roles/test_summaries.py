@@ -1,7 +1,5 @@
 """Summaries are posted by the role: each once at its time, whatever restarts or fails."""
 
-import asyncio
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -29,7 +27,7 @@ from streams.durations import DAY, HOUR, MINUTE
 from streams.events import Ms
 from tests.bot import asked
 from tests.bot.fake_updates import CHANNEL
-from tests.bot.roles.test_bot import CONFIG, Hand
+from tests.bot.roles.test_bot import CONFIG, Hand, live_until
 from tests.bot.sinks import Numbered
 from tests.seams.system import System
 
@@ -69,16 +67,7 @@ class Bench:
                 looked += 1
 
         summaries.look = counted
-        task = asyncio.create_task(role.run())
-        try:
-            async with asyncio.timeout(60):
-                while looked < looks or summaries.made or not role.sender.idle():
-                    assert not task.done()
-                    await asyncio.sleep(0.005)
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await live_until(role, lambda: looked >= looks and not summaries.made)
 
     def heads(self, chat: int) -> list[str]:
         return [text.split("\n")[0] for text in self.texts(chat)]

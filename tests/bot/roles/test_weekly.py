@@ -4,7 +4,6 @@ import asyncio
 import os
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from streams.events import Ms
 from tests.bot.backtest.test_week import START as MONDAY
 from tests.bot.backtest.test_week import observed
 from tests.bot.fake_updates import CHANNEL
-from tests.bot.roles.test_bot import CONFIG, OPERATORS, Hand
+from tests.bot.roles.test_bot import CONFIG, OPERATORS, Hand, live_until
 from tests.bot.sinks import Numbered
 from tests.seams.system import System
 
@@ -80,16 +79,7 @@ class Bench:
             looked += 1
 
         reports.look = counted
-        task = asyncio.create_task(role.run())
-        try:
-            async with asyncio.timeout(60):
-                while looked < looks or reports.outcomes or not role.sender.idle():
-                    assert not task.done()
-                    await asyncio.sleep(0.005)
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await live_until(role, lambda: looked >= looks and not reports.outcomes)
 
     def texts(self, chat: int) -> list[str]:
         messages = self.sink.chats.get(chat, [])
